@@ -1,0 +1,102 @@
+"""From configs to objects: domains, policies and searchers, each one `_target_` constructor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from commands.errors import REFUSALS, BadInput, shorten
+from policy.base import Policy
+from search.base import Searcher
+from verifiers.base import BadProblem, Domain, Problem
+
+Config = DictConfig | Mapping[str, Any]
+
+
+def make(what: str, config: Config, **more: Any) -> Any:
+    """Call the constructor that a config names. Raises BadInput, or BadPolicy, with one line."""
+    try:
+        return instantiate(config, _partial_=True, _convert_="all")(**more)
+    except InstantiationException as error:
+        raise BadInput(f"cannot make the {what}: {str(error).splitlines()[0]}") from error
+    except REFUSALS:
+        raise
+    except (TypeError, ValueError) as error:  # an option of a wrong name or value
+        raise BadInput(f"cannot make the {what}: {error}") from error
+
+
+def load_domain(config: Config) -> Domain:
+    return cast(Domain, make("domain", config))
+
+
+def load_searcher(config: Config) -> Searcher:
+    return cast(Searcher, make("search", config))
+
+
+def needs_domain(config: Config) -> bool:
+    """A policy whose YAML says `domain: ???` is one of rules, made anew for each domain."""
+    return OmegaConf.is_missing(config if isinstance(config, DictConfig) else OmegaConf.create(dict(config)), "domain")
+
+
+def load_policy(config: Config, domain: Domain) -> Policy:
+    """Raises BadPolicy if it cannot be loaded."""
+    return cast(Policy, make("policy", config, **({"domain": domain} if needs_domain(config) else {})))
+
+
+def domain_config(name: str) -> DictConfig:
+    """conf/domain/NAME.yaml, wherever Hydra searches for configs."""
+    known: set[str] = set()
+    for source in HydraConfig.get().runtime.config_sources:
+        folder = Path(source.path) / "domain"
+        if source.schema == "file" and folder.is_dir():
+            known |= {path.stem for path in folder.glob("*.yaml")}
+            if f"{name}.yaml" in {path.name for path in folder.iterdir()}:
+                return cast(DictConfig, OmegaConf.load(folder / f"{name}.yaml"))
+    raise BadInput(f"there is no domain {shorten(name)}; allowed: {', '.join(sorted(known))}")
+
+
+def pose(text: str, name: str, domain: Domain, reads: str) -> Problem:
+    """Read a problem in a given domain. Raises BadInput or BadProblem."""
+    problem = domain.parse(text)
+    if problem is None:
+        raise BadInput(f"{name} cannot read {shorten(text)}; it reads {reads}")
+    return problem
+
+
+class Guesser:
+    """Finds the domain of a text: the first of an ordered allowlist that can read it."""
+
+    def __init__(self, allowed: Mapping[str, str]) -> None:
+        self.allowed = dict(allowed)
+        self._loaded: dict[str, Domain] = {}
+
+    def domain(self, name: str) -> Domain:
+        if name not in self._loaded:
+            self._loaded[name] = load_domain(domain_config(name))
+        return self._loaded[name]
+
+    def reads(self, name: str) -> str:
+        """What a domain reads, for people."""
+        return self.allowed.get(name, f"what conf/domain/{name}.yaml says")
+
+    def guess(self, text: str) -> tuple[str, Domain, Problem]:
+        """(name, domain, problem). Raises BadProblem or BadInput, naming what could be read."""
+        impossible: BadProblem | None = None
+        for name in self.allowed:
+            try:
+                problem = self.domain(name).parse(text)
+            except BadProblem as error:
+                impossible = impossible or error
+                continue
+            if problem is not None:
+                return name, self.domain(name), problem
+        if impossible is not None:
+            raise impossible
+        reads = "; ".join(f"{name} reads {what}" for name, what in self.allowed.items())
+        raise BadInput(f"no domain can read {shorten(text)}: {reads}")

@@ -1,0 +1,29 @@
+"""Bad input, and how untrusted text is shown."""
+
+from __future__ import annotations
+
+from policy.base import BadPolicy
+from policy.budget import BadBudget
+from verifiers.base import BadProblem
+
+
+class BadInput(ValueError):
+    """What a person asked for cannot be done; the message is one line that says why and what is allowed."""
+
+
+REFUSALS = (BadInput, BadProblem, BadBudget, BadPolicy)
+
+
+def plain(text: str) -> str:
+    """Untrusted text as one printable line: control characters and lone surrogates are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    return plain(" ".join(text.split()))
+
+
+def shorten(text: str, width: int = 60) -> str:
+    """A quotation of at most `width` characters."""
+    shown = plain(text)
+    return repr(shown if len(shown) <= width else shown[: width - 1] + "…")

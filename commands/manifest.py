@@ -1,0 +1,119 @@
+"""What a run was: config, git revision, machine, versions, seeds. One JSON file in every run directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from commands.errors import BadInput
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARIES = ("torch", "transformers", "peft", "safetensors", "hydra-core", "sympy", "numpy", "pyarrow", "matplotlib")
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file whole or not at all. Raises BadInput if the disk refuses, leaving nothing behind."""
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files private
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise BadInput(f"cannot write {path}: {error.strerror or error}; free some space or choose another place "
+                       "(hydra.run.dir=...)") from error
+    except BaseException:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2) + "\n"
+    write_atomically(path, lambda file: _write_text(file, text))
+
+
+def describe(config: Mapping[str, Any], seeds: Mapping[str, int], **more: Any) -> dict[str, Any]:
+    """The manifest of a run that starts now; `more` is what the command adds."""
+    return {
+        "command_line": sys.orig_argv,
+        "config": dict(config),
+        "seeds": dict(seeds),
+        "git": _git(),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+            "gpu": _gpu(),
+            "platform": platform.platform(),
+        },
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+        "started": now(),
+        "status": "running",
+        **more,
+    }
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _write_text(file: BinaryIO, text: str) -> None:
+    file.write(text.encode())
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _run(*command: str) -> str | None:
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _git() -> dict[str, Any]:
+    """Revision and whether tracked files differ from it; both None outside a repository."""
+    revision = _run("git", "rev-parse", "HEAD")
+    changes = _run("git", "status", "--porcelain", "--untracked-files=no")
+    return {"revision": revision, "dirty": None if changes is None else bool(changes)}
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpu() -> list[str] | None:
+    """Names of the GPUs; None where the driver's tool is missing or sees none."""
+    names = _run("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return names.splitlines() if names else None

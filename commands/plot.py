@@ -1,0 +1,140 @@
+"""Draw accuracy against thinking time: plot RUN_DIR... gives one picture, as PNG and SVG.
+
+The upper row is against seconds, the lower against tokens, one column a domain; every run is a curve. At each point the
+latest answer of every problem counts; bands are 95 % bootstrap intervals over problems, and a dot is the greedy pass.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from omegaconf import DictConfig
+
+from commands.errors import BadInput, plain
+from commands.manifest import write_atomically
+from commands.statistics import Floats, band, bootstrap_weights
+from commands.traces import Run, find_runs
+from commands.traces import take_run_dirs as take_words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["run", "take_words"]
+
+POINTS = 300
+AXES = {"seconds": "thinking time [s]", "tokens": "tokens generated"}
+# Okabe & Ito (2008): told apart by the colour-blind too; the control is always grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+CONTROL = "uniform"
+
+
+def run(cfg: DictConfig, run_dirs: Sequence[str]) -> int:
+    runs = find_runs(run_dirs)
+    if not runs:
+        raise BadInput("plot needs the directories of one or more evaluations: plot RUN_DIR...")
+    if not all(one.ids for one in runs):
+        raise BadInput(f"{next(one.path for one in runs if not one.ids)} holds no problem")
+    out = Path(str(cfg.out)) if cfg.out is not None else runs[0].path / "curves"
+    figure = draw(runs, cfg.title, cfg.samples, cfg.seed)
+    for suffix in ("png", "svg"):
+        path = out.with_name(f"{out.name}.{suffix}")
+        write_atomically(path, lambda file, suffix=suffix: _save(figure, file, suffix))  # type: ignore[misc]
+        print(path)
+    return 0
+
+
+def draw(runs: Sequence[Run], title: str | None, samples: int, seed: int) -> Figure:
+    """One column a domain and split, one row an axis."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    columns: dict[tuple[str, str], list[Run]] = {}
+    for one in runs:
+        columns.setdefault((one.manifest["domain"], str(one.manifest["split"])), []).append(one)
+    styles = _styles(runs)
+    with plt.rc_context({"font.size": 10, "svg.hashsalt": "curves", "axes.spines.top": False, "axes.spines.right": False}):
+        figure, table = plt.subplots(2, len(columns), figsize=(max(6.4, 4.1 * len(columns)), 7.0), squeeze=False,
+                                     sharey=True, layout="constrained")
+        for column, ((domain, split), group) in enumerate(columns.items()):
+            for row, axis in enumerate(AXES):
+                _panel(table[row][column], group, axis, styles, samples, seed)
+            counts = sorted({len(one.ids) for one in group})
+            table[0][column].set_title(plain(f"{domain}, {split} ({' or '.join(map(str, counts))} problems)"), fontsize=11)
+        for row in table:
+            row[0].set_ylabel("problems solved [%]")
+        # One legend for all panels; a run is labelled once however many domains it covers.
+        entries: dict[str, Any] = {}
+        for panel in table.flat:
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+                entries.setdefault(label, handle)
+        figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=min(4, len(entries)),
+                      frameon=False)
+        figure.suptitle(plain(title) if title else "Accuracy against thinking time", fontsize=13, fontweight="bold")
+    return figure
+
+
+def _panel(panel: Axes, runs: Sequence[Run], axis: str, styles: Mapping[str, dict[str, Any]], samples: int,
+           seed: int) -> None:
+    for one in runs:
+        style = styles[one.label]
+        points, right = curve(one, axis)
+        low, high = band(right, bootstrap_weights(len(one.ids), samples, seed))
+        panel.fill_between(points, 100 * low, 100 * high, step="post", color=style["color"], alpha=0.13, linewidth=0)
+        panel.step(points, 100 * right.mean(axis=0), where="post", label=plain(one.label), **style)
+        panel.plot(points[0], 100 * one.greedy_correct.mean(), "o", color=style["color"], markersize=6,
+                   markeredgecolor="white", zorder=5)
+    panel.set_xscale("log")
+    panel.set_xlabel(AXES[axis])
+    panel.set_ylim(-2, 102)
+    panel.grid(True, which="major", color="#dddddd", linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.xaxis.set_major_formatter(_plain_number)
+
+
+def curve(one: Run, axis: str) -> tuple[Floats, Floats]:
+    """(points [p], right [problems, p]) of a run's curve.
+
+    It starts where the greedy answers are there (95 % of them, lest one slow start hide the rest) and ends at the
+    budget, or at the last answer where that is later or there is no such budget.
+    """
+    from policy.budget import Budget
+
+    greedy, spent = one.greedy_at(axis), one.spent(axis)
+    limit = getattr(Budget.parse(one.manifest["budget"]), axis) or 0.0
+    end = max(float(limit), float(spent.max()), 1e-3)
+    start = float(np.quantile(greedy, 0.95)) if len(greedy) else float(spent[spent > 0].min(initial=end)) / 2
+    points = np.geomspace(min(max(start, 1e-3), end), end * 1.0001, POINTS)
+    return points, one.correct_at(axis, points)
+
+
+def _styles(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """A colour for each searcher; full lines for policies, dashed grey-edged ones for the control."""
+    searches = sorted({str(one.manifest["search"]) for one in runs})
+    colours = {search: COLOURS[i % len(COLOURS)] for i, search in enumerate(searches)}
+    styles = {}
+    for one in runs:
+        control = one.manifest["policy"] == CONTROL
+        styles[one.label] = {
+            "color": colours[str(one.manifest["search"])], "linestyle": (0, (4, 2)) if control else "-",
+            "linewidth": 1.4 if control else 2.0, "alpha": 0.75 if control else 1.0,
+        }
+    return styles
+
+
+def _plain_number(value: float, position: int | None = None) -> str:
+    return f"{value:,.0f}".replace(",", " ") if value >= 1000 else f"{value:g}"
+
+
+def _save(figure: Figure, file: BinaryIO, suffix: str) -> None:
+    # Rendered to memory first: what matplotlib raises and what the disk raises are then not mixed up.
+    picture = io.BytesIO()
+    metadata = {"Date": None} if suffix == "svg" else {}
+    figure.savefig(picture, format=suffix, dpi=160, metadata=metadata)
+    file.write(picture.getvalue())

@@ -1,0 +1,276 @@
+"""Think about a problem within a budget: solve "2x + 3 = 7" budget=10s, or solve --from problems.jsonl budget=5m
+
+The word after `solve` is the problem, whatever it looks like. A file holds one JSON object a line, {"problem": "..."}
+with "domain" if it shall not be guessed; its problems share the budget, so that easy ones leave theirs to hard ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from commands.compose import Config, Guesser, load_domain, load_policy, load_searcher, needs_domain, pose
+from commands.errors import BadInput, one_line, plain, shorten
+from commands.live import Live
+from commands.manifest import describe, now, write_atomically, write_json
+from commands.think import Attempt, Observed, attempt
+from policy.base import Policy
+from policy.budget import Budget, Meter
+from search.base import Searcher
+from verifiers.base import Domain, Judge, Problem, derive_seed
+
+_FLAGS = {"-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run", "-m",
+          "--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
+          "--experimental-rerun", "-i", "--info"}
+
+
+@dataclass
+class Task:
+    """A problem a person asked for, and the thinking about it."""
+
+    text: str
+    domain_name: str
+    guessed: bool
+    domain: Domain
+    problem: Problem
+    judge: Judge = field(init=False)
+    policy: Observed = field(init=False)
+    meter: Meter = field(init=False)
+    record: Attempt = field(default_factory=Attempt)
+    refutation: str | None = None
+    """Why the last answer is known to be wrong, without any reference; None if nothing says so."""
+
+    def __post_init__(self) -> None:
+        self.judge = self.domain.judge()
+
+
+def take_words(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The first word is the problem unless it is one of Hydra's flags; `--from FILE` names a file of problems."""
+    words: dict[str, Any] = {}
+    rest = list(arguments)
+    if rest and rest[0].split("=")[0] == "--from":
+        name, _, value = rest.pop(0).partition("=")
+        if not value and not rest:
+            raise BadInput("--from needs a file of problems, one JSON object a line")
+        words["source"] = value or rest.pop(0)
+    elif rest and rest[0] not in _FLAGS and not (rest[0].startswith("--") and rest[0].split("=")[0] in _FLAGS):
+        words["problem"] = rest.pop(0)
+    return words, rest
+
+
+def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) -> int:
+    """See the module. Returns 0 if every problem got an answer, 1 if not, 130 when interrupted."""
+    budget = Budget.parse(cfg.budget)
+    if cfg.output not in ("text", "json"):
+        raise BadInput(f"there is no output {shorten(str(cfg.output))}; allowed: text, json")
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise BadInput(f"seed={shorten(str(cfg.seed))} cannot be; allowed: a whole number of at least 0")
+    tasks = _Reader(cfg).one(problem) if source is None else _Reader(cfg).file(Path(source))
+    searcher = load_searcher(cfg.search)
+    _load_policies(cfg.policy, tasks)
+    shared = None if source is None else budget.start()
+    report = _Report(cfg, tasks)
+    interrupted = False
+    try:
+        with Live(tasks, budget, enabled=cfg.output == "text" and sys.stdout.isatty()):
+            asyncio.run(_think(tasks, searcher, budget, shared, cfg.seed, report))
+    except KeyboardInterrupt:
+        interrupted = True
+    report.end(interrupted)
+    return 130 if interrupted else report.code
+
+
+async def _think(
+    tasks: Sequence[Task], searcher: Searcher, budget: Budget, shared: Meter | None, seed: int, report: _Report
+) -> None:
+    """All at once: what one leaves of a shared budget, the others find there."""
+
+    async def one(task: Task) -> None:
+        task_seed = derive_seed(seed, task.problem.id)
+        await attempt(task.problem, task.policy, task.judge, searcher, task.meter, task_seed, task.record)
+        await _refute(task)
+        report.done(task)
+
+    for task in tasks:
+        task.meter = budget.start(parent=shared)
+    async with asyncio.TaskGroup() as group:
+        for task in tasks:
+            group.create_task(one(task))
+
+
+async def _refute(task: Task) -> None:
+    """Ask the judge why an unverified answer is wrong: an answer known to be wrong is none."""
+    final = task.record.final
+    if final is not None and not final.verified and final.confidence == 0.0:
+        verdict = await task.judge.self_check(task.problem.sealed(), final.text)
+        task.refutation = None if verdict is None or verdict.ok else verdict.detail
+
+
+class _Reader:
+    """Reads what was typed into tasks. Every refusal comes before anything is loaded or run."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.guesser = Guesser(cfg.domains)
+        self.given: tuple[str, Domain] | None = None
+        if cfg.get("domain") is not None:
+            self.given = HydraConfig.get().runtime.choices["domain"], load_domain(cfg.domain)
+
+    def one(self, text: str | None) -> list[Task]:
+        if text is None:
+            raise BadInput("solve needs a problem right after it: solve \"4 9 10 13\" domain=game24, or --from FILE")
+        return [self.task(text, None)]
+
+    def file(self, path: Path) -> list[Task]:
+        """One task a line. Raises BadInput naming the first line that cannot be used."""
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{path} is not UTF-8 text") from error
+        tasks = []
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    tasks.append(self.task(*_fields(line)))
+                except ValueError as error:
+                    raise BadInput(f"{path}, line {number}: {error}") from error
+        if not tasks:
+            raise BadInput(f"{path} holds no problem; each line is an object such as {{\"problem\": \"4 9 10 13\"}}")
+        return tasks
+
+    def task(self, text: str, name: str | None) -> Task:
+        if not text.strip():
+            raise BadInput("the problem is empty; " + "; ".join(f"{n} reads {w}" for n, w in self.guesser.allowed.items()))
+        if name is not None:
+            domain = self.guesser.domain(name)
+        elif self.given is not None:
+            name, domain = self.given
+        else:
+            name, domain, problem = self.guesser.guess(text)
+            return Task(text, name, True, domain, problem)
+        return Task(text, name, False, domain, pose(text, name, domain, self.guesser.reads(name)))
+
+
+def _fields(line: str) -> tuple[str, str | None]:
+    """(problem, domain or None) of a line of a file of problems."""
+    try:
+        fields = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BadInput("not JSON; allowed: an object such as {\"problem\": \"4 9 10 13\", \"domain\": \"game24\"}") from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("problem"), str) or set(fields) - {"problem", "domain"}:
+        raise BadInput("allowed: an object with the text \"problem\" and, if wanted, the name of a \"domain\"")
+    name = fields.get("domain")
+    if name is not None and not isinstance(name, str):
+        raise BadInput("\"domain\" must be a name")
+    return fields["problem"], name
+
+
+def _load_policies(config: Config, tasks: Sequence[Task]) -> None:
+    """One policy for all, but one for each domain where the policy is made of a domain's rules."""
+    loaded: dict[str, Policy] = {}
+    for task in tasks:
+        key = task.domain_name if needs_domain(config) else ""
+        if key not in loaded:
+            loaded[key] = load_policy(config, task.domain)
+        task.policy = Observed(loaded[key])
+
+
+class _Report:
+    """Says what came of each task, in the order they were asked, each as soon as those before it are said.
+
+    Attributes:
+        code: 0 if every task said so far has an answer, else 1.
+    """
+
+    def __init__(self, cfg: DictConfig, tasks: Sequence[Task]) -> None:
+        self.cfg = cfg
+        self.tasks = tasks
+        self.code = 0
+        self._ready: set[int] = set()
+        self._said = 0
+        self._manifest: dict[str, Any] | None = None
+        self._folder = self._run_dir()
+        if self._folder is not None:
+            config = OmegaConf.to_container(cfg, resolve=True)
+            assert isinstance(config, dict)
+            self._manifest = describe({str(key): value for key, value in config.items()}, {"seed": cfg.seed},
+                                      policy_version=sorted({task.policy.version for task in tasks}))
+            write_json(self._folder / "manifest.json", self._manifest)
+
+    def _run_dir(self) -> Path | None:
+        if self.cfg.run_dir is not None:
+            return Path(str(self.cfg.run_dir))
+        hydra = HydraConfig.get()
+        return Path(hydra.runtime.output_dir) if hydra.mode == RunMode.MULTIRUN else None
+
+    def done(self, task: Task) -> None:
+        self._ready.add(id(task))
+        while self._said < len(self.tasks) and id(self.tasks[self._said]) in self._ready:
+            self._say(self.tasks[self._said], False)
+            self._said += 1
+
+    def end(self, interrupted: bool) -> None:
+        """Say what is left (the best so far, if interrupted) and write the run directory if there is one."""
+        for task in self.tasks[self._said :]:
+            self._say(task, interrupted)
+        if self._folder is not None and self._manifest is not None:
+            lines = "".join(json.dumps(as_object(task)) + "\n" for task in self.tasks)
+            write_atomically(self._folder / "answers.jsonl", lambda file: _write(file, lines))
+            status = "interrupted" if interrupted else "finished"
+            write_json(self._folder / "manifest.json", {**self._manifest, "status": status, "ended": now()})
+
+    def _say(self, task: Task, interrupted: bool) -> None:
+        if task.record.error is not None:
+            print(one_line(f"error: the search failed: {task.record.error}"), file=sys.stderr)
+        said = as_object(task)
+        if said["answer"] is None:
+            self.code = 1
+        if self.cfg.output == "json":
+            print(json.dumps(said), flush=True)
+        else:
+            print(in_words(task, interrupted), flush=True)
+
+
+def as_object(task: Task) -> dict[str, Any]:
+    """The JSON form. An answer known to be wrong is no answer."""
+    final, record = task.record.final, task.record
+    stands = final is not None and task.refutation is None
+    return {
+        "problem": task.text,
+        "domain": task.domain_name,
+        "answer": final.text if final is not None and stands else None,
+        "verified": final is not None and final.verified,
+        "confidence": final.confidence if final is not None and stands else 0.0,
+        "seconds": round(record.seconds, 6),
+        "tokens": record.tokens,
+        "simulations": record.simulations,
+        "thoughts": list(final.thoughts) if final is not None else [],
+        "policy": task.policy.version,
+    }
+
+
+def in_words(task: Task, interrupted: bool) -> str:
+    """One line for people."""
+    final, record = task.record.final, task.record
+    if final is None:
+        said = "no answer"
+    elif task.refutation is not None:
+        said = f"no answer; the best try is {final.text}, which is wrong: {task.refutation}"
+    else:
+        said = f"{'best so far' if interrupted else 'answer'}: {final.text}  " + (
+            "(verified)" if final.verified else f"(not verified, confidence {final.confidence:.2f})")
+    return plain(
+        f"{shorten(task.text)}  {said}  [{record.seconds:.2f} s, {record.tokens} tokens, {record.simulations} simulations, "
+        f"domain {task.domain_name}{' (found by parsing)' if task.guessed else ''}, policy {task.policy.version}]")
+
+
+def _write(file: Any, text: str) -> None:
+    file.write(text.encode())

@@ -1,0 +1,123 @@
+"""One search over one problem, watched from outside: its deadline holds and its best answer is never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from policy.base import Policy, Sampling, Thought
+from policy.budget import Meter
+from search.base import Answer, Searcher
+from verifiers.base import Judge, Problem, State
+
+GRACE = 0.04
+"""Seconds a searcher gets to end by itself at its deadline, and again to wind down once cancelled."""
+
+
+class Observed:
+    """A policy that keeps count of what it proposes.
+
+    Attributes:
+        thoughts_at: thoughts proposed so far at each depth, the first step's depth being 0.
+        greedy_line: the thoughts of the last greedy pass.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.version = policy.version
+        self.max_thought_tokens = policy.max_thought_tokens
+        self.thoughts_at: list[int] = []
+        self.greedy_line: tuple[str, ...] = ()
+        self._policy = policy
+
+    async def propose(
+        self, state: State, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int = 0
+    ) -> list[Thought]:
+        # A policy that never waits would keep the event loop from seeing Ctrl-C, the deadline and other problems.
+        await asyncio.sleep(0)
+        thoughts = await self._policy.propose(state, k, sampling=sampling, seed=seed, meter=meter, first=first)
+        depth = len(state.thoughts)
+        self.thoughts_at += [0] * (depth + 1 - len(self.thoughts_at))
+        self.thoughts_at[depth] += len(thoughts)
+        if sampling is Sampling.GREEDY and thoughts:
+            self.greedy_line = (*state.thoughts, thoughts[0].text)
+        return thoughts
+
+
+@dataclass
+class Attempt:
+    """One problem being thought about, and what came of it.
+
+    Attributes:
+        answers: every answer in the order it was given; the last one stands.
+        greedy_line: the line of thought of the greedy pass, whose answer is the first one if it had any.
+        seconds, tokens, simulations: spent in all, once ended.
+        error: what failed (policy, judge or searcher), or None.
+    """
+
+    answers: list[Answer] = field(default_factory=list)
+    greedy_line: tuple[str, ...] = ()
+    seconds: float = 0.0
+    tokens: int = 0
+    simulations: int = 0
+    error: str | None = None
+
+    @property
+    def final(self) -> Answer | None:
+        return self.answers[-1] if self.answers else None
+
+    @property
+    def greedy(self) -> Answer | None:
+        """The answer of the greedy pass; None if it gave none."""
+        first = self.answers[0] if self.answers else None
+        return first if first is not None and first.thoughts == self.greedy_line else None
+
+
+async def think(
+    problem: Problem,
+    policy: Policy,
+    judge: Judge,
+    searcher: Searcher,
+    meter: Meter,
+    seed: int,
+    on_answer: Callable[[Answer], None],
+) -> Answer | None:
+    """Run one search to its end, handing on every answer; the last one stands.
+
+    The searcher watches the meter itself; a step of it that is slow to notice is cancelled soon after the deadline.
+    Raises what policy, judge or searcher raise.
+    """
+    best: Answer | None = None
+
+    async def search() -> None:
+        nonlocal best
+        async for answer in searcher.search(problem.sealed(), policy, judge, meter, seed):
+            best = answer
+            on_answer(answer)
+
+    left = meter.seconds_left
+    task = asyncio.create_task(search())
+    try:
+        await asyncio.wait({task}, timeout=None if math.isinf(left) else max(left, 0.0) + GRACE)
+    finally:
+        if not task.done():
+            meter.cancel()
+            task.cancel()
+            await asyncio.wait({task}, timeout=GRACE)
+    if task.done() and not task.cancelled():
+        task.result()
+    return best
+
+
+async def attempt(
+    problem: Problem, policy: Observed, judge: Judge, searcher: Searcher, meter: Meter, seed: int, record: Attempt
+) -> None:
+    """Think, keeping the record up to date. The one boundary where a failure of a search becomes data."""
+    try:
+        await think(problem, policy, judge, searcher, meter, seed, record.answers.append)
+    except Exception as error:
+        record.error = f"{type(error).__name__}: {error}"
+    finally:
+        record.greedy_line = policy.greedy_line
+        record.seconds, record.tokens, record.simulations = meter.seconds, meter.tokens, meter.simulations

@@ -1,0 +1,1 @@
+"""Floor 2: budgets, and the policies that propose and value thoughts within them."""

@@ -1,0 +1,86 @@
+"""Lines of thought to token ids and back, for any Hugging Face tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import lru_cache
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from policy.base import BadPolicy
+
+
+class Kind(IntEnum):
+    """What a token means inside a thought."""
+
+    TEXT = 0
+    END = 1  # holds a newline, or is the end-of-sequence token: the thought is complete
+    STOP = 2  # any other special or unused token: the thought is dead
+
+
+class Codec:
+    """Reads and writes thoughts in tokens.
+
+    Args:
+        tokenizer: any fast or slow Hugging Face tokenizer that can spell a newline.
+        vocabulary: number of tokens V the model gives logits for; may exceed the tokenizer's.
+        ends: further token ids that end a sequence, from the model's generation config.
+
+    Attributes:
+        kinds: [V], Kind of each token.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int, ends: Sequence[int] = ()) -> None:
+        self._tokenizer = tokenizer
+        known = min(len(tokenizer), vocabulary)
+        special = set(tokenizer.all_special_ids)
+        self._strings = tokenizer.batch_decode([[i] for i in range(known)], clean_up_tokenization_spaces=False)
+        self.kinds = np.full(vocabulary, Kind.STOP, dtype=np.int8)
+        for token, string in enumerate(self._strings):
+            if token not in special:
+                self.kinds[token] = Kind.END if "\n" in string else Kind.TEXT
+        for token in {tokenizer.eos_token_id, *ends} - {None}:
+            self.kinds[token] = Kind.END
+        if not any("\n" in self._strings[token] for token in np.flatnonzero(self.kinds == Kind.END)):
+            raise BadPolicy("the tokenizer cannot spell a newline, which ends a thought")
+        self.encode = lru_cache(maxsize=8192)(self._encode)
+        self._newline = self._newline_of_characters(special)
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        """All tokens of a line of thought, with the beginning-of-sequence token if the tokenizer adds one."""
+        ids: list[int] = self._tokenizer(text)["input_ids"]
+        if len(ids) > 1 and ids[-1] == self._tokenizer.eos_token_id:
+            del ids[-1]
+        return tuple(ids)
+
+    def decode(self, thought: Sequence[int]) -> str:
+        """The text of a thought's tokens, without its end."""
+        if self._newline is not None:
+            return "".join(self._strings[t] for t in thought if self.kinds[t] == Kind.TEXT)
+        text: str = self._tokenizer.decode(
+            list(thought), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text.split("\n", 1)[0]
+
+    def after(self, text: str, tokens: Sequence[int], thought: Sequence[int]) -> list[int]:
+        """The tokens of the state one thought later.
+
+        Args:
+            text, tokens: the state's text and its tokens.
+            thought: the thought's tokens with their end.
+        """
+        if self._newline is not None:
+            return [*tokens, *thought[:-1], self._newline]
+        return list(self.encode(f"{text}{self.decode(thought)}\n"))
+
+    def _newline_of_characters(self, special: set[int]) -> int | None:
+        """The newline's token if every token is one character (then encodings concatenate), else None."""
+        regular = [string for token, string in enumerate(self._strings) if token not in special]
+        if any(len(string) != 1 for string in regular) or len(set(regular)) != len(regular):
+            return None
+        spelled = self._encode("".join(regular))[-len(regular) :]
+        if [self._strings[t] for t in spelled] != regular:
+            return None
+        return self._strings.index("\n")

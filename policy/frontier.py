@@ -1,0 +1,151 @@
+"""Thoughts without replacement, one at a time: a lazy best-first form of Gumbel-top-k over whole thoughts.
+
+The leaves of a state's token trie are its possible thoughts. With perturbed log-probabilities that are handed down
+from parent to child (`sampling.perturb`), a best-first search meets the leaves in the order of a sample without
+replacement, and may be stopped and resumed at any leaf (as A* sampling does, Maddison et al. 2014). Here the walk
+from a partial thought down to the leaf that shares its perturbed value is one row of the decoder, and several of
+them go on at once; what they find is handed out in order, so that concurrency never shows.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Generic, Protocol, TypeVar
+
+from policy.base import Thought
+
+
+@dataclass(slots=True)
+class Siblings:
+    """Continuations of one partial thought, most perturbed first."""
+
+    parent: tuple[int, ...]
+    tokens: list[int]
+    logprobs: list[float]
+    perturbed: list[float]
+    keys: list[int]
+    origin: Walker | None = None
+
+    def take(self, rank: int) -> Partial:
+        return Partial(
+            (*self.parent, self.tokens[rank]), self.logprobs[rank], self.perturbed[rank], self.keys[rank],
+            (self, rank + 1) if rank + 1 < len(self.tokens) else None, self.origin,
+        )  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class Partial:
+    """The beginning of a thought.
+
+    Attributes:
+        tokens: its tokens so far.
+        logprob: their total log-probability.
+        perturbed: the greatest perturbed log-probability of all thoughts that begin so.
+        key: its noise key.
+        rest: the siblings that come after it, which enter the frontier when it leaves.
+        origin: the walker that passed its parent, whose slot may still hold what they share.
+    """
+
+    tokens: tuple[int, ...]
+    logprob: float
+    perturbed: float
+    key: int
+    rest: tuple[Siblings, int] | None = None
+    origin: Walker | None = None
+
+
+class Walker(Protocol):
+    """A decoder row that walks from a partial thought to its leaf."""
+
+    partial: Partial
+    ended: bool
+
+
+W = TypeVar("W", bound=Walker)
+
+
+@dataclass(eq=False)
+class Frontier(Generic[W]):
+    """The sample sequence of one state under one seed, as far as it has been asked for.
+
+    Attributes:
+        emitted: thoughts in their final order.
+        walking: rows on their way to a leaf.
+        size: expansions held, a measure of memory.
+    """
+
+    key: int
+    emitted: list[Thought] = field(default_factory=list)
+    walking: set[W] = field(default_factory=set)
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        self._heap: list[tuple[float, int, Partial]] = []
+        self._leaves: list[tuple[float, int, Thought]] = []
+        self._seen: set[tuple[str, bool]] = set()
+        self._order = count()
+        self._push(Partial((), 0.0, 0.0, self.key))
+
+    @property
+    def exhausted(self) -> bool:
+        """True when every thought has been emitted."""
+        return not (self._heap or self._leaves or self.walking)
+
+    def expand(self, walker: W, siblings: Siblings) -> None:
+        """Move a walker on to its best continuation; the others stay behind."""
+        self.size += 1
+        siblings.origin = walker
+        walker.partial = siblings.take(0)
+        self._push_rest(walker.partial)
+
+    def leaf(self, walker: W, thought: Thought) -> None:
+        """A walker has reached the end of its thought."""
+        self.walking.discard(walker)
+        heapq.heappush(self._leaves, (-walker.partial.perturbed, next(self._order), thought))
+
+    def emit(self) -> None:
+        """Hand out the leaves that nothing still under way can precede."""
+        while self._leaves:
+            bound = max((walker.partial.perturbed for walker in self.walking), default=-float("inf"))
+            if self._heap:
+                bound = max(bound, -self._heap[0][0])
+            if -self._leaves[0][0] < bound:
+                return
+            thought = heapq.heappop(self._leaves)[2]
+            # Two token sequences of a subword vocabulary may spell the same thought: the first stands for both.
+            if (thought.text, thought.complete) not in self._seen:
+                self._seen.add((thought.text, thought.complete))
+                self.emitted.append(thought)
+
+    def schedule(self, upto: int) -> tuple[list[Partial], list[W]]:
+        """Which partial thoughts should start walking, and which walkers stop, to emit `upto` thoughts in all.
+
+        The most perturbed ones walk, as many as thoughts are missing: each ends in one leaf, and the first of them
+        in the very next one. A walker that stops leaves its partial thought on the frontier.
+        """
+        missing = max(0, upto - len(self.emitted))
+        under_way = [walker.partial.perturbed for walker in self.walking]
+        ranks = sorted([*under_way, *(-leaf[0] for leaf in self._leaves)], reverse=True)[:missing]
+        starts: list[Partial] = []
+        while self._heap and missing and (len(ranks) < missing or -self._heap[0][0] > ranks[-1]):
+            partial = heapq.heappop(self._heap)[2]
+            self._push_rest(partial)
+            starts.append(partial)
+            ranks = sorted([*ranks, partial.perturbed], reverse=True)[:missing]
+        cutoff = ranks[-1] if ranks else float("inf")
+        stops = [walker for walker in self.walking if not walker.ended and walker.partial.perturbed < cutoff]
+        for walker in stops:
+            self.walking.discard(walker)
+            self._push(walker.partial)
+        return starts, stops
+
+    def _push(self, partial: Partial) -> None:
+        heapq.heappush(self._heap, (-partial.perturbed, next(self._order), partial))
+
+    def _push_rest(self, partial: Partial) -> None:
+        if partial.rest is not None:
+            siblings, rank = partial.rest
+            partial.rest = None
+            self._push(siblings.take(rank))

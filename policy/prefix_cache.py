@@ -1,0 +1,137 @@
+"""Keys and values of what has been read before, found by token prefix: a radix tree under a memory bound."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+OVERHEAD = 400  # bytes a node is charged beyond its tensors
+TOKEN = 36  # bytes a token of a node's key is charged
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """An edge of the tree and the state at its end.
+
+    Attributes:
+        tokens: the edge's token ids.
+        kv: their keys and values, [layers, 2, heads, len(tokens), dim].
+        hidden: [H], the model's last hidden state after the last of them; None where nobody asked for it.
+    """
+
+    tokens: tuple[int, ...]
+    kv: Tensor | None
+    parent: Node | None
+    hidden: Tensor | None = None
+    children: dict[int, Node] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        tensors = sum(t.element_size() * t.numel() for t in (self.kv, self.hidden) if t is not None)
+        return OVERHEAD + TOKEN * len(self.tokens) + tensors
+
+
+class PrefixCache:
+    """Remembers keys and values by token prefix; least recently used ends of the tree go first.
+
+    What is found must be copied before the next `insert`, which may evict it.
+
+    Args:
+        limit: bytes it may hold.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = 0
+        self._root = Node((), None, None)
+        # In order of use. A node is always used after its descendants (see _touch), so the first is always a leaf.
+        self._recent: OrderedDict[Node, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    def find(self, tokens: Sequence[int]) -> tuple[list[Tensor], int, Tensor | None]:
+        """The longest known prefix.
+
+        Returns: its keys and values in pieces, oldest first; its length; and the hidden state after exactly `tokens`,
+        None if that is not known.
+        """
+        key = tuple(tokens)
+        node, pieces, length, hidden = self._root, [], 0, None
+        while (child := node.children.get(key[length]) if length < len(key) else None) is not None:
+            shared = _shared(child.tokens, key, length)
+            assert child.kv is not None
+            pieces.append(child.kv[:, :, :, :shared])
+            length += shared
+            node = child
+            if shared < len(child.tokens):
+                break
+            hidden = child.hidden if length == len(key) else None
+        self._touch(node)
+        return pieces, length, hidden
+
+    def insert(
+        self, tokens: Sequence[int], read: Callable[[int, int], Tensor], hidden: Tensor | None = None
+    ) -> None:
+        """Remember a row.
+
+        Args:
+            tokens: the row's tokens from the beginning.
+            read: gives a copy of the row's keys and values of positions [start, end); called for what is new only.
+            hidden: [H], the last hidden state after `tokens`.
+        """
+        key = tuple(tokens)
+        node, length = self._root, 0
+        while length < len(key) and (child := node.children.get(key[length])) is not None:
+            shared = _shared(child.tokens, key, length)
+            node = child if shared == len(child.tokens) else self._split(child, shared)
+            length += shared
+        if length < len(key):
+            child = Node(key[length:], read(length, len(key)), node)
+            node.children[key[length]] = child
+            self._add(child)
+            node = child
+        if hidden is not None and node is not self._root:
+            self.bytes -= node.bytes
+            node.hidden = hidden
+            self.bytes += node.bytes
+        self._touch(node)
+        while self.bytes > self.limit:
+            self._evict()
+
+    def _split(self, node: Node, at: int) -> Node:
+        """Cut an edge in two; returns the upper half. Copies, so that evicting one half frees its memory."""
+        assert node.kv is not None and node.parent is not None
+        upper = Node(node.tokens[:at], node.kv[:, :, :, :at].clone(), node.parent)
+        node.parent.children[node.tokens[0]] = upper
+        self.bytes -= node.bytes
+        node.tokens, node.kv, node.parent = node.tokens[at:], node.kv[:, :, :, at:].clone(), upper
+        self.bytes += node.bytes
+        upper.children[node.tokens[0]] = node
+        self._add(upper)
+        return upper
+
+    def _add(self, node: Node) -> None:
+        self._recent[node] = None
+        self.bytes += node.bytes
+
+    def _touch(self, node: Node) -> None:
+        while node.parent is not None:
+            self._recent.move_to_end(node)
+            node = node.parent
+
+    def _evict(self) -> None:
+        node, _ = self._recent.popitem(last=False)
+        assert node.parent is not None
+        del node.parent.children[node.tokens[0]]
+        self.bytes -= node.bytes
+
+
+def _shared(edge: tuple[int, ...], key: tuple[int, ...], start: int) -> int:
+    """How many tokens of an edge agree with key[start:]."""
+    if edge == key[start : start + len(edge)]:
+        return len(edge)
+    return next((i for i, (a, b) in enumerate(zip(edge, key[start:], strict=False)) if a != b), len(key) - start)

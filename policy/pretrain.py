@@ -1,0 +1,252 @@
+"""Stage one: imitate demonstrations, then learn to value states from the outcomes of the policy's own rollouts.
+
+One training loop serves both stages; what differs between them is the stream of batches and the learning rate.
+It is resumable at any step: batches depend on (seed, step) alone, and a checkpoint holds all other state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from policy.batches import IGNORE, NO_VALUE, Batch, Batches
+from policy.value_head import ValueHead
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The language model's shape (a Llama: rotary positions, SwiGLU, tied embeddings)."""
+
+    hidden_size: int = 192
+    layers: int = 5
+    heads: int = 4
+    intermediate_size: int = 512
+    max_length: int = 512
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rates of one stage, as a share of the peak: linear warm-up, a plateau, a linear decline.
+
+    Attributes:
+        steps: optimisation steps.
+        warmup: steps until `start` is reached.
+        start, end: shares of the peak learning rate on the plateau and at the last step.
+        decline: share of the steps over which it declines from start to end.
+    """
+
+    steps: int
+    warmup: int = 0
+    start: float = 1.0
+    end: float = 0.0
+    decline: float = 1.0
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return self.start * (step + 1) / self.warmup
+        left = (self.steps - step) / max(1.0, self.decline * self.steps)
+        return self.end + (self.start - self.end) * min(1.0, left)
+
+
+@dataclass
+class Optimisation:
+    """How to step.
+
+    Attributes:
+        matrix_lr: peak learning rate of the hidden matrices (Muon, scaled to match AdamW's update size).
+        other_lr: peak learning rate of embeddings, norms and the value head (AdamW).
+        weight_decay: decoupled, for the matrices.
+        value_weight: weight of the value loss beside the imitation loss.
+        clip: largest gradient norm.
+    """
+
+    matrix_lr: float = 0.004
+    other_lr: float = 0.004
+    weight_decay: float = 0.01
+    value_weight: float = 1.0
+    clip: float = 1.0
+
+
+@dataclass
+class Progress:
+    """What a checkpoint says of the run so far."""
+
+    stage: str = "imitation"
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, float | str]] = field(default_factory=list)
+
+
+def new_model(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
+    """A freshly initialised model; its weights depend on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed % 2**63)
+        return LlamaForCausalLM(LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=shape.hidden_size, num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads, num_key_value_heads=shape.heads,
+            intermediate_size=shape.intermediate_size, max_position_embeddings=shape.max_length,
+            tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        ))
+
+
+def new_value_head(hidden_size: int, seed: int) -> ValueHead:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed % 2**63)
+        return ValueHead(hidden_size)
+
+
+def losses(model: LlamaForCausalLM, head: ValueHead, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(imitation loss in nats a token, value loss in nats a state); zero where a batch holds none."""
+    hidden = model.model(input_ids=batch.tokens, use_cache=False).last_hidden_state
+    targets = batch.labels[:, 1:]
+    chosen = targets != IGNORE
+    zero = hidden.new_zeros((), dtype=torch.float32)
+    imitation = value = zero
+    # Only the positions that are learned from reach the vocabulary projection.
+    if bool(chosen.any()):
+        logits = model.lm_head(hidden[:, :-1][chosen])
+        imitation = functional.cross_entropy(logits.float(), targets[chosen])
+    states = batch.values != NO_VALUE
+    if bool(states.any()):
+        logits = head(hidden[states])
+        value = functional.binary_cross_entropy_with_logits(logits.float(), batch.values[states])
+    return imitation, value
+
+
+class Trainer:
+    """The training loop, with checkpoints.
+
+    Args:
+        model, head: trained in place.
+        optimisation: see Optimisation.
+        folder: where `checkpoint.pt` and `curve.jsonl` go.
+        device: where to train; bf16 autocast is used where the device computes it natively.
+    """
+
+    def __init__(
+        self, model: LlamaForCausalLM, head: ValueHead, optimisation: Optimisation, folder: Path, device: torch.device
+    ) -> None:
+        self.model = model.to(device)
+        self.head = head.to(device)
+        self.optimisation = optimisation
+        self.folder = folder
+        self.device = device
+        self.bf16 = native_bf16(device)
+        self.progress = Progress()
+        matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
+        ids = {id(p) for p in matrices}
+        others = [p for p in (*model.parameters(), *head.parameters()) if id(p) not in ids]
+        self.optimisers: list[torch.optim.Optimizer] = [
+            # Muon orthogonalises the update of each hidden matrix (Jordan et al. 2024): fewer steps to the same loss.
+            torch.optim.Muon(matrices, lr=optimisation.matrix_lr, weight_decay=optimisation.weight_decay,
+                             adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=optimisation.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
+        ]
+        self.peaks = (optimisation.matrix_lr, optimisation.other_lr)
+
+    def run(self, stage: str, batches: Batches, schedule: Schedule, *, checkpoint_every: int, log_every: int,
+            on_log: Callable[[Progress], None]) -> None:
+        """Train one stage to its end, from wherever the checkpoint left it. Earlier stages must be finished."""
+        if self.progress.stage != stage:
+            self.progress.stage, self.progress.step = stage, 0
+        progress = self.progress
+        sums, since = torch.zeros(2), time.monotonic()
+        counts = torch.zeros(2)
+        while progress.step < schedule.steps:
+            batch = batches(progress.step)
+            step_losses = self._step(batch.to(self.device), schedule(progress.step))
+            has = torch.tensor([bool((batch.labels != IGNORE).any()), bool((batch.values != NO_VALUE).any())])
+            sums += step_losses * has
+            counts += has
+            progress.step += 1
+            progress.tokens += int((batch.tokens != self.model.config.pad_token_id).sum())
+            if progress.step % log_every == 0 or progress.step == schedule.steps:
+                now = time.monotonic()
+                progress.seconds, since = progress.seconds + now - since, now
+                means = (sums / counts.clamp(min=1)).tolist()
+                sums.zero_()
+                counts.zero_()
+                progress.curve.append({"stage": stage, "step": progress.step, "imitation_loss": means[0],
+                                       "value_loss": means[1], "tokens": progress.tokens,
+                                       "seconds": progress.seconds})
+                on_log(progress)
+            if progress.step % checkpoint_every == 0 or progress.step == schedule.steps:
+                self.save()
+
+    def _step(self, batch: Batch, share: float) -> Tensor:
+        """One optimisation step; returns the two losses."""
+        for optimiser, peak in zip(self.optimisers, self.peaks, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = peak * share
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            imitation, value = losses(self.model, self.head, batch)
+        (imitation + self.optimisation.value_weight * value).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_([*self.model.parameters(), *self.head.parameters()], self.optimisation.clip)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        return torch.stack([imitation.detach(), value.detach()]).cpu()
+
+    def save(self) -> None:
+        """Write the checkpoint and the loss curve, each atomically."""
+        state = {"model": self.model.state_dict(), "head": self.head.state_dict(),
+                 "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+                 "progress": vars(self.progress)}
+        write_atomically(self.folder / "checkpoint.pt", lambda path: torch.save(state, path))
+        lines = "".join(json.dumps(row) + "\n" for row in self.progress.curve)
+        write_atomically(self.folder / "curve.jsonl", lambda path: path.write_text(lines))
+
+    def resume(self) -> bool:
+        """Continue from the checkpoint if there is one."""
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return False
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.head.load_state_dict(state["head"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.progress = Progress(**state["progress"])
+        return True
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Does the device compute bf16 in hardware? Emulated bf16 would be slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside the target, then rename it into place: the target is whole or untouched."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_policy(model: LlamaForCausalLM, head: ValueHead, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write the standard HF layout (float32 safetensors) plus the value head."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.to(torch.float32).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    head.save(folder)
+

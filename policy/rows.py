@@ -1,0 +1,98 @@
+"""What the decoder works on: requests, and the rows of the running batch that serve them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from policy.base import Sampling, Thought
+from policy.budget import Meter
+from policy.frontier import Frontier, Partial
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Request:
+    """One call of `propose`: thoughts number first .. first + k - 1 of a state.
+
+    Attributes:
+        text, tokens: the state.
+        found: thoughts of GREEDY and INDEPENDENT requests, by number.
+        frontier: the sample sequence of a DISTINCT request once its state has been read.
+        priming: the row that reads the state for the first time, while there is one.
+        rows: rows that work for this request alone.
+        done: resolved or given up; nothing more is decoded for it.
+    """
+
+    text: str
+    tokens: Tokens
+    sampling: Sampling
+    seed: int
+    first: int
+    k: int
+    meter: Meter
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[list[Thought]]
+    found: dict[int, Thought] = field(default_factory=dict)
+    frontier: Frontier[Row] | None = None
+    priming: Row | None = None
+    rows: list[Row] = field(default_factory=list)
+    done: bool = False
+
+    @property
+    def satisfied(self) -> bool:
+        if self.frontier is not None:
+            return self.frontier.exhausted or len(self.frontier.emitted) >= self.first + self.k
+        return len(self.found) == self.k
+
+    def result(self) -> list[Thought]:
+        """What is complete so far, in order."""
+        if self.frontier is not None:
+            return self.frontier.emitted[self.first : self.first + self.k]
+        return [self.found[number] for number in sorted(self.found)]
+
+
+@dataclass(eq=False, slots=True)
+class Row:
+    """One sequence of the batch.
+
+    Attributes:
+        text, state: text and tokens of the state it continues.
+        tokens: everything to be fed; the last ones are not yet.
+        fed: how many are; their keys and values are in the row's slot.
+        slot: its place in the batch; -1 while it waits and after it left.
+        number: which sample of its request it is.
+        request: whom it serves; None when it walks for a frontier or primes.
+        frontier: for whom it walks.
+        partial: the beginning of the thought it walks from, with its noise key.
+        origin: a row in whose slot its beginning may be found.
+        thought: tokens of the thought drawn so far.
+        logprob: their total log-probability.
+        key: noise key of an INDEPENDENT sample; None for the most likely tokens.
+        waiting: requests that wait for the state this row primes.
+        ended: the thought is complete; what is left to feed is its end.
+        gone: has left, or must leave, the batch.
+    """
+
+    text: str
+    state: Tokens
+    tokens: list[int]
+    partial: Partial
+    fed: int = 0
+    slot: int = -1
+    number: int = 0
+    request: Request | None = None
+    frontier: Frontier[Row] | None = None
+    origin: Row | None = None
+    thought: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+    key: int | None = None
+    waiting: list[Request] = field(default_factory=list)
+    ended: bool = False
+    gone: bool = False
+
+    @property
+    def primes(self) -> bool:
+        """Does it only read a state?"""
+        return self.request is None and self.frontier is None

@@ -1,0 +1,109 @@
+"""Noise that depends on nothing but what it is for, and the three ways to pick a next token with it.
+
+Every random number is a counter-based hash (SplitMix64, Steele et al. 2014) of a 64-bit key made from the seed, the
+tokens of the state and the tokens of the thought so far: no generator is shared, so what is drawn for one row never
+depends on which other rows are in the batch. All functions work on a batch of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Keys = NDArray[np.uint64]
+
+WIDTH = 32  # siblings kept of one expansion: the 33rd most perturbed next token is never wanted in practice
+CANDIDATES = 256  # with large vocabularies, only this many most likely next tokens are perturbed
+SMALL_VOCABULARY = 512
+
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_CHILD = np.uint64(0xD1B54A32D192ED03)
+
+
+def state_key(seed: int, tokens: Sequence[int], sample: int = 0) -> int:
+    """The 64-bit key of a state's sample sequence under a seed."""
+    content = np.asarray((seed, sample, *tokens), dtype=np.int64).tobytes()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+
+
+def _mix(x: Keys) -> Keys:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _words(keys: Keys, counters: Keys) -> Keys:
+    return _mix(keys + (counters + np.uint64(1)) * _STEP)
+
+
+def uniforms(words: Keys) -> NDArray[np.float64]:
+    """Random words -> uniform numbers in the open interval (0, 1)."""
+    return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def pick_independent(logprobs: Floats, keys: Keys, positions: Keys, temperature: float) -> NDArray[np.int64]:
+    """Draw one token a row by inverting the cumulative distribution at one uniform number.
+
+    Args:
+        logprobs: [R, V], natural logs at temperature 1.
+        keys: [R], from state_key with the sample's number.
+        positions: [R], how many tokens of the thought are already drawn.
+        temperature: > 0; the distribution drawn from is softmax(logprobs / temperature).
+
+    Returns: token ids, [R].
+    """
+    scaled = logprobs.astype(np.float64) / temperature
+    mass = np.exp(scaled - scaled.max(axis=1, keepdims=True)).cumsum(axis=1)
+    target = uniforms(_words(keys, positions)) * mass[:, -1]
+    return (mass <= target[:, None]).sum(axis=1)
+
+
+class Children(NamedTuple):
+    """The most perturbed continuations of R partial thoughts, best first; each array is [R, at most WIDTH]."""
+
+    tokens: NDArray[np.int64]
+    logprobs: NDArray[np.float64]
+    perturbed: NDArray[np.float64]
+    keys: Keys
+
+
+def perturb(logprobs: Floats, total: NDArray[np.float64], perturbed: NDArray[np.float64], keys: Keys) -> Children:
+    """Perturb the log-probabilities of all continuations, given that their maximum is the parent's.
+
+    One step of stochastic beam search (Kool, van Hoof & Welling 2019, "Stochastic Beams and Where to Find Them",
+    section 4.1 and appendix B.3): the leaves of the token trie, sorted by perturbed log-probability, are a sample
+    without replacement, and a node's perturbed log-probability is the greatest of those below it.
+
+    Args:
+        logprobs: [R, V], log-probabilities of the next token.
+        total: [R], log-probability of each partial thought.
+        perturbed: [R], its perturbed log-probability.
+        keys: [R], its noise key.
+
+    Returns: Children, whose `logprobs` are totals and whose first column keeps the parent's `perturbed` exactly.
+    """
+    rows = np.arange(len(logprobs))[:, None]
+    ids = np.arange(logprobs.shape[1])[None, :]
+    if logprobs.shape[1] > SMALL_VOCABULARY:
+        ids = np.argpartition(-logprobs, CANDIDATES, axis=1)[:, :CANDIDATES]
+        logprobs = logprobs[rows, ids]
+    words = _words(keys[:, None], ids.astype(np.uint64))
+    phi = total[:, None] + logprobs
+    noisy = phi - np.log(-np.log(uniforms(words)))
+    best = np.argsort(-noisy, axis=1, kind="stable")[:, :WIDTH]
+    noisy = noisy[rows, best]
+    with np.errstate(divide="ignore"):
+        v = perturbed[:, None] - noisy + _log1mexp(noisy - noisy[:, :1])
+    conditioned = perturbed[:, None] - np.maximum(v, 0.0) - np.log1p(np.exp(-np.abs(v)))
+    tokens = np.broadcast_to(ids, words.shape)[rows, best]
+    return Children(tokens, phi[rows, best], conditioned, _mix(words[rows, best] ^ _CHILD))
+
+
+def _log1mexp(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(1 - exp(x)) for x <= 0, without cancellation."""
+    return np.where(x > -0.6931, np.log(-np.expm1(x)), np.log1p(-np.exp(x)))

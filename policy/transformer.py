@@ -1,0 +1,180 @@
+"""A policy that is a language model: any Hugging Face causal LM, an optional PEFT adapter, an optional value head."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from policy.base import BadPolicy, Sampling, Thought
+from policy.budget import Meter
+from policy.codec import Codec
+from policy.decoder import TreeDecoder
+from policy.trunk import Trunk
+from policy.value_head import FILE as VALUE_HEAD_FILE
+from policy.value_head import ValueHead
+from verifiers.base import State
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+class Transformer:
+    """Proposes thoughts with a causal language model, decoded for trees.
+
+    Args:
+        path: a folder in standard Hugging Face layout (a relative one is also looked for beside this package), or a
+            name on the hub. Nothing of the network is asked for a folder.
+        adapter: folder of a PEFT adapter, merged into the weights.
+        value_head: folder of a value head; by default the adapter's, else the model's, where they hold one.
+        threads: torch threads, a setting of the whole process; by default OMP_NUM_THREADS, else the cores this
+            process may use. More threads than cores are very slow.
+        dtype: of the weights, such as 'float32' or 'bfloat16'.
+        device: such as 'cpu' or 'cuda'.
+        max_thought_tokens: a thought without an end after that many tokens is cut, and dead.
+        max_batch: most sequences decoded at once; each holds its keys and values in a slot.
+        cache_mb: bound of the prefix cache, in MiB.
+        temperature: of INDEPENDENT samples; their log-probabilities are reported at temperature 1.
+        revision: of a model on the hub.
+
+    Raises: BadPolicy, with one line that says what is missing, corrupt or unsupported.
+    """
+
+    def __init__(
+        self, path: str, adapter: str | None = None, value_head: str | None = None, *, threads: int | None = None,
+        dtype: str = "float32", device: str = "cpu", max_thought_tokens: int = 64, max_batch: int = 256,
+        cache_mb: int = 256, temperature: float = 1.0, revision: str | None = None,
+    ) -> None:  # fmt: skip
+        torch.set_num_threads(threads or _cores())
+        transformers.logging.disable_progress_bar()
+        source = _locate(path)
+        folder = source if source.is_dir() else None
+        adapter_folder = None if adapter is None else _existing(adapter, "adapter")
+        model, tokenizer = _load(path if folder is None else str(folder), folder is not None, dtype, revision)
+        if adapter_folder is not None:
+            model = _adapt(model, adapter_folder)
+        model = model.to(device).eval().requires_grad_(False)
+        head, head_folder = _value_head(model, value_head, adapter_folder, folder)
+        ends = _as_list(getattr(model.generation_config, "eos_token_id", None))
+        trunk = Trunk(model, head)
+        self.version = _version(path, model, [folder, adapter_folder], head_folder)
+        self.max_thought_tokens = max_thought_tokens
+        self._codec = Codec(tokenizer, trunk.vocabulary, ends)
+        self._room = trunk.context - max_thought_tokens - 1
+        self.decoder = TreeDecoder(
+            trunk, self._codec, max_thought_tokens=max_thought_tokens, max_batch=max_batch,
+            cache_bytes=cache_mb << 20, temperature=temperature,
+        )  # fmt: skip
+
+    async def propose(
+        self, state: State, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int = 0
+    ) -> list[Thought]:
+        """See Policy.propose. Nothing is proposed for a state that leaves no room for a thought in the context."""
+        if sampling is Sampling.GREEDY:
+            k = min(k, 1 - first)
+        if k <= 0 or meter.expired:
+            return []
+        text = "".join(f"{line}\n" for line in (state.problem.prompt, *state.thoughts))
+        tokens = self._codec.encode(text)
+        if len(tokens) > self._room:
+            return []
+        return await self.decoder.propose(text, tokens, k, sampling=sampling, seed=seed, meter=meter, first=first)
+
+    def close(self) -> None:
+        """End the decoder's thread."""
+        self.decoder.close()
+
+
+def _cores() -> int:
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _locate(path: str) -> Path:
+    """The folder meant by a path; what is not there may be a name on the hub."""
+    source = Path(path).expanduser()
+    if not source.is_dir() and not source.is_absolute() and (_ROOT / source).is_dir():
+        return _ROOT / source
+    if not source.is_dir() and (source.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1):
+        raise BadPolicy(f"there is no policy folder {path!r}")
+    return source
+
+
+def _existing(path: str, what: str) -> Path:
+    folder = _locate(path)
+    if not folder.is_dir():
+        raise BadPolicy(f"there is no {what} folder {path!r}")
+    return folder
+
+
+def _load(name: str, local: bool, dtype: str, revision: str | None) -> tuple[Any, Any]:
+    """The model and its tokenizer. Whatever the loaders raise for a broken folder becomes one line."""
+    kind = getattr(torch, dtype, None)
+    if not isinstance(kind, torch.dtype):
+        raise BadPolicy(f"there is no dtype {dtype!r}; use 'float32', 'bfloat16' or 'float16'")
+    options = {"local_files_only": local, "revision": revision or "main"}
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name, dtype=kind, attn_implementation="sdpa", output_loading_info=True, **options
+        )
+    except Exception as error:
+        where = "load the policy folder" if local else "find a folder, or load from the hub, the policy"
+        raise BadPolicy(f"cannot {where} {name!r}: {_line(error)}") from error
+    if wrong := sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]])):
+        raise BadPolicy(f"the weights of {name!r} do not fit its config: {wrong[0]} is missing or misshapen")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    except Exception as error:
+        raise BadPolicy(f"cannot load the tokenizer of {name!r}: {_line(error)}") from error
+    return model, tokenizer
+
+
+def _adapt(model: Any, folder: Path) -> Any:
+    from peft import PeftModel  # slow to import, and only needed here
+
+    try:
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except Exception as error:
+        raise BadPolicy(f"cannot load the adapter {str(folder)!r} into this policy: {_line(error)}") from error
+
+
+def _value_head(
+    model: Any, asked: str | None, adapter: Path | None, folder: Path | None
+) -> tuple[ValueHead | None, Path | None]:
+    """The value head and its folder."""
+    size = model.config.get_text_config().hidden_size
+    candidates = [adapter, folder] if asked is None else [_existing(asked, "value head")]
+    for candidate in candidates:
+        if candidate is not None and (head := ValueHead.load(candidate, size)) is not None:
+            return head.to(model.device).requires_grad_(False), candidate
+    if asked is not None:
+        raise BadPolicy(f"there is no {VALUE_HEAD_FILE} in {asked!r}")
+    return None, None
+
+
+def _version(path: str, model: Any, folders: list[Path | None], head: Path | None) -> str:
+    """A short hash of the files that hold the weights, or of the hub's name and commit."""
+    digest = hashlib.blake2b(digest_size=6)
+    files = [f for folder in folders if folder is not None for f in sorted(folder.glob("*.safetensors"))]
+    files = [f for f in files if f.name != VALUE_HEAD_FILE]
+    if not files or folders[0] is None:
+        digest.update(f"{path}@{getattr(model.config, '_commit_hash', None)}".encode())
+    for file in [*files, *([] if head is None else [head / VALUE_HEAD_FILE])]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _as_list(ids: int | list[int] | None) -> list[int]:
+    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+
+
+def _line(error: Exception) -> str:
+    """The first line an error says, cut to a readable length."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]

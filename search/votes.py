@@ -1,0 +1,86 @@
+"""Votes of finished lines for their answers: how a search prefers an answer that nothing can prove."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.base import Answer
+from search.thinking import Thinking
+from search.tree import Node, Outcome, Step, line_logprob
+
+
+@dataclass
+class _Candidate:
+    best: Step
+    weight: float = 0.0
+    value: float = 0.0
+    heaviest: float = 0.0
+
+
+class Votes:
+    """Weighted votes (self-consistency, Wang et al. 2023, section 2; weighted by value as in Li et al. 2023).
+
+    The confidence in the leading answer is its share of the votes, smoothed by one average vote for it and one
+    against; where lines have values, it is the mean of that share and the value of the lines that lead to it.
+    """
+
+    def __init__(self) -> None:
+        self._candidates: dict[str, _Candidate] = {}
+        self._total = 0.0
+        self._lines = 0
+        self._valued = True
+
+    def add(self, step: Step, weight: float) -> None:
+        """A finished line votes with a weight above 0; its value, if it has one, scales the weight."""
+        if step.answer is None or step.outcome not in (Outcome.FINISHED, Outcome.PROVED):
+            return
+        value = step.thought.value
+        self._valued = self._valued and value is not None
+        weight = max(weight * (1.0 if value is None else value), 1e-12)
+        candidate = self._candidates.setdefault(step.answer, _Candidate(step))
+        candidate.weight += weight
+        candidate.value += weight * (value or 0.0)
+        if weight > candidate.heaviest:
+            candidate.best, candidate.heaviest = step, weight
+        self._total += weight
+        self._lines += 1
+
+    def stand(self, thinking: Thinking) -> Answer | None:
+        """Offer the leading answer."""
+        if not self._candidates:
+            return None
+        leader = max(self._candidates.values(), key=lambda candidate: candidate.weight)
+        average = self._total / self._lines
+        share = (leader.weight + average) / (self._total + 2 * average)
+        confidence = (share + leader.value / leader.weight) / 2 if self._valued else share
+        return thinking.offer(leader.best, confidence)
+
+
+class TreeVotes:
+    """The votes of a tree's distinct lines, the greedy one among them, each weighted by its probability.
+
+    That is the policy's own distribution over answers, as far as the tree has seen it, without the noise of
+    sampling. A `power` below 1 flattens it: two ways to an answer then count for more than one likelier way.
+    """
+
+    def __init__(self, thinking: Thinking, power: float = 0.5) -> None:
+        self._votes = Votes()
+        self._power = power
+        line = thinking.first_line
+        self._greedy = tuple(step.thought.text for step in line)
+        if line:
+            self._votes.add(line[-1], self._weight(sum(step.thought.logprob for step in line)))
+
+    def cast(self, thinking: Thinking, finished: Sequence[tuple[Node, Step]]) -> Answer | None:
+        """Let finished lines vote; the standing answer if that changed it."""
+        for node, step in finished:
+            if step.outcome is Outcome.PROVED:
+                return thinking.offer(step, 1.0)
+            if step.state.thoughts != self._greedy:
+                self._votes.add(step, self._weight(line_logprob(node)))
+        return self._votes.stand(thinking) if finished else None
+
+    def _weight(self, logprob: float) -> float:
+        return math.exp(self._power * min(logprob, 0.0))

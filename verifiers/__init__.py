@@ -1,0 +1,1 @@
+"""Floor 1: problems, domains and reward functions. Knows no model."""
