@@ -39,8 +39,10 @@ def solve_all(policy: str, search: str, jobs: Sequence[tuple[int, float]]) -> li
     """(budget [s], taken [s], tokens) of each job (number, budget), one after the other in this process."""
     searcher = load_searcher(OmegaConf.to_container(OmegaConf.load(CONF / "search" / f"{search}.yaml")))  # type: ignore[arg-type]
     config = OmegaConf.to_container(OmegaConf.load(CONF / "policy" / f"{policy}.yaml"))
-    domains = [load_domain(OmegaConf.to_container(OmegaConf.load(CONF / "domain" / f"{name}.yaml")))  # type: ignore[arg-type]
-               for name, _ in PROBLEMS]
+    domains = [
+        load_domain(OmegaConf.to_container(OmegaConf.load(CONF / "domain" / f"{name}.yaml")))  # type: ignore[arg-type]
+        for name, _ in PROBLEMS
+    ]
     policies = [load_policy(config, domain) for domain in domains]  # type: ignore[arg-type]
 
     async def solve(number: int, seconds: float) -> tuple[float, float, int]:
@@ -80,11 +82,21 @@ def main() -> int:
     over = [taken - seconds for seconds, taken, _ in solves]
     excess = [by - max(0.1, 0.02 * seconds) for by, (seconds, _, _) in zip(over, solves, strict=True)]
     early = sum(by < -0.05 for by in over)
-    print(json.dumps({
-        "solves": len(solves), "at_once": AT_ONCE, "policy": options.policy, "search": options.search,
-        "max_overshoot_seconds": round(max(over), 4), "mean_overshoot_seconds": round(sum(over) / len(over), 4),
-        "ended_early": early, "beyond_allowance": sum(by > 0 for by in excess), "tokens": sum(t for _, _, t in solves),
-    }))
+    print(
+        json.dumps(
+            {
+                "solves": len(solves),
+                "at_once": AT_ONCE,
+                "policy": options.policy,
+                "search": options.search,
+                "max_overshoot_seconds": round(max(over), 4),
+                "mean_overshoot_seconds": round(sum(over) / len(over), 4),
+                "ended_early": early,
+                "beyond_allowance": sum(by > 0 for by in excess),
+                "tokens": sum(t for _, _, t in solves),
+            }
+        )
+    )
     return int(max(excess) > 0)
 
 

@@ -13,8 +13,8 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from commands.compose import load_domain, load_policy, load_searcher
-from commands.think import Attempt, Observed, attempt
+from commands.compose import close, load_domain, load_policy, load_searcher
+from commands.think import Attempt, Observed, attempt, together
 from policy.budget import Budget
 from verifiers.base import Problem, derive_seed
 
@@ -60,9 +60,7 @@ class Engine:
 
     async def _run(self, problems: Sequence[tuple[int, Problem]], on_done: OnDone) -> None:
         waiting = iter(problems)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.plan.concurrent):
-                group.create_task(self._serve(waiting, on_done))
+        await together(self._serve(waiting, on_done) for _ in range(self.plan.concurrent))
 
     async def _serve(self, waiting: Iterator[tuple[int, Problem]], on_done: OnDone) -> None:
         for index, problem in waiting:
@@ -75,8 +73,11 @@ class Engine:
 
 def run_here(plan: Plan, problems: Sequence[Problem], on_done: OnDone) -> str:
     """Search all problems in this process; returns the policy's version."""
-    engine = _engine(plan)
-    engine.run(list(enumerate(problems)), on_done)
+    engine = Engine(plan)
+    try:
+        engine.run(list(enumerate(problems)), on_done)
+    finally:
+        close(engine.policy)
     return engine.policy.version
 
 

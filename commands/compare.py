@@ -1,7 +1,7 @@
 """Is one evaluation better than another on the same problems? compare RUN_A RUN_B: paired difference with its interval.
 
-Prints one JSON object: the accuracies, their difference A - B in points of 1, its 95 % bootstrap interval over problems,
-and how many problems only one of the two solved.
+Prints one JSON object: the accuracies, their difference A - B in points of 1, its 95 % bootstrap interval over
+problems, how many problems only one of the two solved, and on how many their final answers differ.
 """
 
 from __future__ import annotations
@@ -45,4 +45,5 @@ def compare(a: Run, b: Run, samples: int, seed: int) -> dict[str, Any]:
         "difference": float(difference.mean()), "ci95": [float(low), float(high)],
         "only_a": int((difference > 0).sum()), "only_b": int((difference < 0).sum()),
         "excludes_zero": bool(low > 0 or high < 0),
+        "answers_differ": sum(a.results[i]["answer"] != b.results[place[p]]["answer"] for i, p in enumerate(a.ids)),
     }

@@ -49,6 +49,12 @@ def load_policy(config: Config, domain: Domain) -> Policy:
     return cast(Policy, make("policy", config, **({"domain": domain} if needs_domain(config) else {})))
 
 
+def close(policy: Policy) -> None:
+    """End what a policy keeps running (a decoder's thread), if anything."""
+    if hasattr(policy, "close"):
+        policy.close()
+
+
 def domain_config(name: str) -> DictConfig:
     """conf/domain/NAME.yaml, wherever Hydra searches for configs."""
     known: set[str] = set()
@@ -85,6 +91,10 @@ class Guesser:
         """What a domain reads, for people."""
         return self.allowed.get(name, f"what conf/domain/{name}.yaml says")
 
+    @property
+    def all_reads(self) -> str:
+        return "; ".join(f"{name} reads {what}" for name, what in self.allowed.items())
+
     def guess(self, text: str) -> tuple[str, Domain, Problem]:
         """(name, domain, problem). Raises BadProblem or BadInput, naming what could be read."""
         impossible: BadProblem | None = None
@@ -98,5 +108,4 @@ class Guesser:
                 return name, self.domain(name), problem
         if impossible is not None:
             raise impossible
-        reads = "; ".join(f"{name} reads {what}" for name, what in self.allowed.items())
-        raise BadInput(f"no domain can read {shorten(text)}: {reads}")
+        raise BadInput(f"no domain can read {shorten(text)}: {self.all_reads}")

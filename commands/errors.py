@@ -26,4 +26,4 @@ def one_line(text: str) -> str:
 def shorten(text: str, width: int = 60) -> str:
     """A quotation of at most `width` characters."""
     shown = plain(text)
-    return repr(shown if len(shown) <= width else shown[: width - 1] + "…")
+    return f"'{shown if len(shown) <= width else shown[: width - 1] + '…'}'"

@@ -50,8 +50,9 @@ def run(cfg: DictConfig) -> int:
     folder = Path(HydraConfig.get().runtime.output_dir)
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
-    manifest = describe({str(key): value for key, value in config.items()}, {"seed": seed, "split_seed": cfg.split_seed},
-                        **names, problems=len(problems), workers=workers, concurrent=concurrent)
+    manifest = describe({str(key): value for key, value in config.items()},
+                        {"seed": seed, "split_seed": cfg.split_seed}, **names, label=cfg.label, problems=len(problems),
+                        workers=workers, concurrent=concurrent)
     write_json(folder / "manifest.json", manifest)
     return Evaluation(domain, problems, names, cfg.output == "json", folder, manifest).run(plan, workers)
 

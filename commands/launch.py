@@ -11,7 +11,8 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -32,7 +33,7 @@ def usage() -> str:
     for name in command_names():
         doc = ast.get_docstring(ast.parse((ROOT / "commands" / f"{name}.py").read_text())) or ""
         lines.append(f"  {name:10} {doc.splitlines()[0] if doc else ''}")
-    lines += ["", "options of a command: python run_experiment.py COMMAND --help (or --cfg job); several runs: -m a=1,2"]
+    lines += ["", "options of a command: COMMAND --help (or --cfg job); one run for each value: -m name=a,b"]
     return "\n".join(lines)
 
 
@@ -44,41 +45,46 @@ def fail(message: str) -> int:
 
 def launch(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
     """Run a command under Hydra. With -m the worst exit code of its jobs counts."""
-    codes: list[int] = []
+    refusals: dict[str, None] = {}  # each said once, however many jobs of a sweep meet it
     try:
-        words, options = command.take_words(arguments) if hasattr(command, "take_words") else ({}, list(arguments))
-        _under_hydra(name, command, words, _check_options(name, options), codes)
-    except REFUSALS as refusal:
-        return fail(str(refusal))
+        words, rest = command.take_words(arguments) if hasattr(command, "take_words") else ({}, list(arguments))
+        options = _read_options(name, rest)
+        code = _under_hydra(name, options, lambda cfg: command.run(cfg, **words), refusals)
     except BrokenPipeError:
         # The reader of our output has left; nothing more may be flushed into the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        return fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
-    return max(codes, default=0)
+    except (*REFUSALS, OSError) as error:
+        refusals[_reason(error)] = None
+    for refusal in refusals:
+        fail(refusal)
+    return 2 if refusals else code
 
 
-def _under_hydra(name: str, command: ModuleType, words: dict[str, Any], options: list[str], codes: list[int]) -> None:
+def _under_hydra(name: str, options: Namespace, run: Callable[[Any], int], refusals: dict[str, None]) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    refusals: dict[str, None] = {}  # each said once, however many jobs of a sweep meet it
+    codes: list[int] = []
+    crashes: list[Exception] = []
 
     def task(cfg: DictConfig) -> None:
         try:
-            codes.append(command.run(cfg, **words))
-        except (*REFUSALS, OmegaConfBaseException) as refusal:
-            codes.append(2)
-            refusals[str(refusal).splitlines()[0]] = None
+            codes.append(run(cfg))
+        except BrokenPipeError as error:
+            crashes.append(error)
+        except (*REFUSALS, OmegaConfBaseException, OSError) as error:
+            refusals[_reason(error)] = None
+        except Exception as error:  # raised below: Hydra would print it its own way
+            crashes.append(error)
         _remove_empty(Path(HydraConfig.get().runtime.output_dir))
 
     # Hydra prints and exits by itself unless this is set; with it, its errors reach us and become one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    before, sys.argv = sys.argv, [sys.argv[0], *options]
+    before, sys.argv = sys.argv, [sys.argv[0], *options.flags, *options.overrides]
     try:
         hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name=name)(task)()
     except SystemExit as leaving:  # --help and the like
@@ -87,8 +93,15 @@ def _under_hydra(name: str, command: ModuleType, words: dict[str, Any], options:
         raise BadInput(_explain(name, options, error)) from error
     finally:
         sys.argv = before
-        for refusal in refusals:
-            fail(refusal)
+    if crashes:
+        raise crashes[0]
+    return max(codes, default=0)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _remove_empty(folder: Path) -> None:
@@ -99,29 +112,34 @@ def _remove_empty(folder: Path) -> None:
         place.rmdir()
 
 
-def _check_options(name: str, options: Sequence[str]) -> list[str]:
-    """The options with flags first; refuses what Hydra would answer with a page of usage, or add without a reader."""
-    from hydra.main import get_args_parser
+def _read_options(name: str, options: Sequence[str]) -> Namespace:
+    """Hydra's reading of the options, with `flags` (all but overrides) as words.
+
+    Refuses what Hydra would answer with a page of usage, or would add though nothing reads it.
+    """
+    from hydra._internal.utils import get_args_parser
     from omegaconf import OmegaConf
 
     def refuse(message: str) -> NoReturn:
         raise BadInput(f"{message}; options are name=value, and --help lists them")
 
     conf = ROOT / "conf"
-    readable = {"hydra", *OmegaConf.load(conf / f"{name}.yaml"), *(path.name for path in conf.iterdir() if path.is_dir())}
+    groups = {path.name for path in conf.iterdir() if path.is_dir()}
+    readable = {"hydra", *OmegaConf.load(conf / f"{name}.yaml"), *groups}
     parser = get_args_parser()
-    parser.error = refuse
-    overrides: list[str] = parser.parse_intermixed_args(list(options)).overrides
-    for option in overrides:
+    parser.error = refuse  # type: ignore[method-assign]
+    parsed: Namespace = parser.parse_intermixed_args(list(options))
+    for option in parsed.overrides:
         if "=" not in option and not option.startswith("~"):
             refuse(f"{option[:60]!r} is not an option")
         added = re.match(r"\++([^.=@/]+)(\.?)", option)
         if added and not (added[2] and added[1] in readable):
             refuse(f"nothing would read the added option {option[:60]!r}")
-    return [option for option in options if option not in overrides] + overrides
+    parsed.flags = [option for option in options if option not in parsed.overrides]
+    return parsed
 
 
-def _explain(name: str, options: Sequence[str], error: Exception) -> str:
+def _explain(name: str, options: Namespace, error: Exception) -> str:
     """One line of what Hydra refused, with what is allowed where that can be told."""
     from hydra.errors import OverrideParseException
 
@@ -133,19 +151,23 @@ def _explain(name: str, options: Sequence[str], error: Exception) -> str:
         names = [line.strip() for line in listed.splitlines()[1:]]
         return f"there is no {missing[1]} {missing[2]!r}; allowed: {', '.join(filter(None, names))}"
     if text.startswith("Ambiguous value"):
-        return f"{text.splitlines()[0].partition(chr(39))[2].rpartition(chr(39))[0]} is several values; -m runs them all"
+        option = text.splitlines()[0].partition("'")[2].rpartition("'")[0]
+        return f"{option} is several values; -m makes one run for each"
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     if isinstance(error, OverrideParseException):
         return f"cannot read the option {error.override!r}: {first}; options are name=value"
     return first
 
 
-def _unknown_option(name: str, options: Sequence[str], key: str) -> str:
+def _unknown_option(name: str, options: Namespace, key: str) -> str:
+    """Compose without the unknown option to tell what there is in its place."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import DictConfig, OmegaConf
 
-    others = [o for o in options if "=" in o and not o.startswith("-") and o.split("=")[0].lstrip("+~") != key]
+    others = [option for option in options.overrides if option.split("=")[0].lstrip("+~") != key]
+    if options.config_dir:
+        others.append(f"hydra.searchpath=[file://{Path(options.config_dir).resolve()}]")
     parent, _, leaf = key.rpartition(".")
     try:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -155,10 +177,12 @@ def _unknown_option(name: str, options: Sequence[str], key: str) -> str:
         node = None
     if not isinstance(node, DictConfig):
         return f"there is no option {key!r}; --help lists those there are"
-    allowed = [str(k) for k in node if not str(k).startswith("_")]
-    if not parent:
-        allowed = sorted({*allowed, *(p.name for p in (ROOT / "conf").iterdir() if p.is_dir() and p.name in cfg)})
+    allowed = {str(option) for option in node if not str(option).startswith("_")}
+    if not parent:  # a group without a default is not in the composed config
+        defaults = OmegaConf.load(ROOT / "conf" / f"{name}.yaml").defaults
+        groups = {str(group) for item in defaults if isinstance(item, DictConfig) for group in item}
+        allowed |= {group for group in groups if not group.startswith("override ")}
     close = difflib.get_close_matches(leaf, allowed, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     where = f" of {parent}" if parent else ""
-    return f"there is no option {key!r}; {hint}allowed{where}: {', '.join(allowed) or 'none'}"
+    return f"there is no option {key!r}; {hint}allowed{where}: {', '.join(sorted(allowed)) or 'none'}"

@@ -98,6 +98,7 @@ def _tree(tasks: Sequence[Task]) -> list[Text]:
         depths = [n + (counts[i] if i < len(counts) else 0) for i, n in enumerate(depths)]
     widest = max(depths, default=0)
     return [
-        Text.assemble((f"  step {depth + 1:2} ", "dim"), ("▇" * max(1, round(BAR * count / widest)), "blue"), f" {count}")
+        Text.assemble(
+            (f"  step {depth + 1:2} ", "dim"), ("▇" * max(1, round(BAR * count / widest)), "blue"), f" {count}")
         for depth, count in enumerate(depths) if count
     ] + [Text(f"  {sum(depths)} thoughts", style="dim")]

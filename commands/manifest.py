@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = ("torch", "transformers", "peft", "safetensors", "hydra-core", "sympy", "numpy", "pyarrow", "matplotlib")
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file whole or not at all. Raises BadInput if the disk refuses, leaving nothing behind."""
     temporary: str | None = None
     try:
@@ -48,7 +48,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=2) + "\n"
-    write_atomically(path, lambda file: _write_text(file, text))
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def describe(config: Mapping[str, Any], seeds: Mapping[str, int], **more: Any) -> dict[str, Any]:
@@ -73,11 +73,7 @@ def describe(config: Mapping[str, Any], seeds: Mapping[str, int], **more: Any) -
 
 
 def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _write_text(file: BinaryIO, text: str) -> None:
-    file.write(text.encode())
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _version(name: str) -> str | None:

@@ -1,7 +1,7 @@
 """Draw accuracy against thinking time: plot RUN_DIR... gives one picture, as PNG and SVG.
 
 The upper row is against seconds, the lower against tokens, one column a domain; every run is a curve. At each point the
-latest answer of every problem counts; bands are 95 % bootstrap intervals over problems, and a dot is the greedy pass.
+latest answer of every problem counts; bands are 95 % bootstrap intervals over problems; a dot is the greedy pass.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["run", "take_words"]
 
 POINTS = 300
 AXES = {"seconds": "thinking time [s]", "tokens": "tokens generated"}
-# Okabe & Ito (2008): told apart by the colour-blind too; the control is always grey.
+# Okabe & Ito (2008): told apart by the colour-blind too; the control is always dashed.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 CONTROL = "uniform"
 
@@ -54,19 +54,23 @@ def draw(runs: Sequence[Run], title: str | None, samples: int, seed: int) -> Fig
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
 
     columns: dict[tuple[str, str], list[Run]] = {}
     for one in runs:
         columns.setdefault((one.manifest["domain"], str(one.manifest["split"])), []).append(one)
     styles = _styles(runs)
-    with plt.rc_context({"font.size": 10, "svg.hashsalt": "curves", "axes.spines.top": False, "axes.spines.right": False}):
+    with plt.rc_context({
+        "font.size": 10, "svg.hashsalt": "curves", "axes.spines.top": False, "axes.spines.right": False,
+    }):
         figure, table = plt.subplots(2, len(columns), figsize=(max(6.4, 4.1 * len(columns)), 7.0), squeeze=False,
                                      sharey=True, layout="constrained")
         for column, ((domain, split), group) in enumerate(columns.items()):
             for row, axis in enumerate(AXES):
                 _panel(table[row][column], group, axis, styles, samples, seed)
             counts = sorted({len(one.ids) for one in group})
-            table[0][column].set_title(plain(f"{domain}, {split} ({' or '.join(map(str, counts))} problems)"), fontsize=11)
+            title_of_column = f"{domain}, {split} ({' or '.join(map(str, counts))} problems)"
+            table[0][column].set_title(plain(title_of_column), fontsize=11)
         for row in table:
             row[0].set_ylabel("problems solved [%]")
         # One legend for all panels; a run is labelled once however many domains it covers.
@@ -74,8 +78,10 @@ def draw(runs: Sequence[Run], title: str | None, samples: int, seed: int) -> Fig
         for panel in table.flat:
             for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
                 entries.setdefault(label, handle)
-        figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=min(4, len(entries)),
-                      frameon=False)
+        dot = Line2D([], [], linestyle="", marker="o", color="#666666", markeredgecolor="white", markersize=7)
+        entries["greedy pass"] = dot
+        figure.legend(list(entries.values()), list(entries), loc="outside lower center", frameon=False,
+                      ncols=min(2 + len(columns), len(entries)))
         figure.suptitle(plain(title) if title else "Accuracy against thinking time", fontsize=13, fontweight="bold")
     return figure
 
@@ -86,23 +92,24 @@ def _panel(panel: Axes, runs: Sequence[Run], axis: str, styles: Mapping[str, dic
         style = styles[one.label]
         points, right = curve(one, axis)
         low, high = band(right, bootstrap_weights(len(one.ids), samples, seed))
-        panel.fill_between(points, 100 * low, 100 * high, step="post", color=style["color"], alpha=0.13, linewidth=0)
+        shade = 0.13 if style["linestyle"] == "-" else 0.06
+        panel.fill_between(points, 100 * low, 100 * high, step="post", color=style["color"], alpha=shade, linewidth=0)
         panel.step(points, 100 * right.mean(axis=0), where="post", label=plain(one.label), **style)
-        panel.plot(points[0], 100 * one.greedy_correct.mean(), "o", color=style["color"], markersize=6,
+        panel.plot(points[0], 100 * right[:, 0].mean(), "o", color=style["color"], markersize=6,
                    markeredgecolor="white", zorder=5)
-    panel.set_xscale("log")
+    _log_axis(panel)
     panel.set_xlabel(AXES[axis])
     panel.set_ylim(-2, 102)
     panel.grid(True, which="major", color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)
-    panel.xaxis.set_major_formatter(_plain_number)
 
 
 def curve(one: Run, axis: str) -> tuple[Floats, Floats]:
     """(points [p], right [problems, p]) of a run's curve.
 
-    It starts where the greedy answers are there (95 % of them, lest one slow start hide the rest) and ends at the
-    budget, or at the last answer where that is later or there is no such budget.
+    Its first point is the greedy pass: its accuracy, at the median time it took. The trace takes over once 95 % of the
+    greedy answers are there (lest the ramp up to them look like thinking), up to the budget, or to the most that was
+    spent where that is more or the budget is of another kind.
     """
     from policy.budget import Budget
 
@@ -111,24 +118,41 @@ def curve(one: Run, axis: str) -> tuple[Floats, Floats]:
     end = max(float(limit), float(spent.max()), 1e-3)
     start = float(np.quantile(greedy, 0.95)) if len(greedy) else float(spent[spent > 0].min(initial=end)) / 2
     points = np.geomspace(min(max(start, 1e-3), end), end * 1.0001, POINTS)
-    return points, one.correct_at(axis, points)
+    right = one.correct_at(axis, points)
+    if not len(greedy):
+        return points, right
+    first = min(float(np.median(greedy)), points[0])
+    return np.r_[first, points], np.c_[one.greedy_correct, right]
 
 
 def _styles(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    """A colour for each searcher; full lines for policies, dashed grey-edged ones for the control."""
-    searches = sorted({str(one.manifest["search"]) for one in runs})
-    colours = {search: COLOURS[i % len(COLOURS)] for i, search in enumerate(searches)}
+    """A colour for each searcher (and each label of its own); full lines for policies, dashed ones for the control."""
+    def kind(one: Run) -> str:
+        return str(one.manifest.get("label") or one.manifest["search"])
+
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(sorted(set(map(kind, runs))))}
     styles = {}
     for one in runs:
         control = one.manifest["policy"] == CONTROL
         styles[one.label] = {
-            "color": colours[str(one.manifest["search"])], "linestyle": (0, (4, 2)) if control else "-",
+            "color": colours[kind(one)], "linestyle": (0, (4, 2)) if control else "-",
             "linewidth": 1.4 if control else 2.0, "alpha": 0.75 if control else 1.0,
         }
     return styles
 
 
-def _plain_number(value: float, position: int | None = None) -> str:
+def _log_axis(panel: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    panel.set_xscale("log")
+    low, high = panel.get_xlim()
+    steps = (1.0,) if high > 50 * low else (1.0, 2.0, 5.0)
+    panel.xaxis.set_major_locator(LogLocator(subs=steps))
+    panel.xaxis.set_major_formatter(_plain_number)
+    panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _plain_number(value: float, position: float) -> str:
     return f"{value:,.0f}".replace(",", " ") if value >= 1000 else f"{value:g}"
 
 

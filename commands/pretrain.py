@@ -1,9 +1,16 @@
-"""Train a small policy from scratch: imitate demonstrations, then learn values from its own rollouts. Resumable."""
+"""Train a small policy from scratch: imitate demonstrations, then learn values from its own rollouts. Resumable.
+
+The same command continues after an interruption, from the last checkpoint in `run_dir`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,51 +18,179 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands.compose import domain_config, load_domain, make
 from commands.errors import BadInput
+from commands.manifest import describe, now, write_atomically, write_json
+from commands.model_card import Report, loss_curve, model_card
+from verifiers.base import Domain, derive_seed
 
 if TYPE_CHECKING:
-    from policy.pretrain import Progress
+    import torch
+
+    from policy.batches import Batches, Encoded, Encoder
+    from policy.pretrain import Progress as TrainingProgress
+    from policy.pretrain import Schedule, Trainer
+    from policy.transformer import Transformer
+    from selfplay.rollouts import Rollout
+
+# Options that may change between an interruption and the resumption: they do not change what is learned.
+FREE = ("threads", "device", "out", "run_dir", "checkpoint_every", "log_every", "report")
 
 
 def run(cfg: DictConfig) -> int:
-    folder = Path(cfg.run_dir)
-    claim(folder, cfg)
-    domains = {name: load_domain(domain_config(str(name))) for name in cfg.demonstrations}
+    folder, out = Path(str(cfg.run_dir)), Path(str(cfg.out))
+    manifest = _claim(folder, cfg)
+    domains = {str(name): load_domain(domain_config(str(name))) for name in cfg.outcomes}
     import torch
 
-    from policy.batches import Demonstrations, Encoder
+    from policy.batches import Demonstrations, Encoder, Outcomes
     from policy.charset import character_tokenizer
-    from policy.pretrain import Trainer, new_model, new_value_head
-    from verifiers.base import derive_seed
+    from policy.pretrain import Trainer, new_model, new_value_head, save_policy
 
     torch.set_num_threads(cfg.threads or len(os.sched_getaffinity(0)))
-    device = torch.device("cuda" if cfg.device == "auto" and torch.cuda.is_available() else
-                          "cpu" if cfg.device == "auto" else cfg.device)
     tokenizer = character_tokenizer()
     encoder = Encoder(tokenizer)
     shape = make("model", cfg.model)
-    trainer = Trainer(new_model(shape, tokenizer, derive_seed(cfg.seed, "weights")),
-                      new_value_head(shape.hidden_size, derive_seed(cfg.seed, "value head")),
-                      make("optimisation", cfg.optimisation), folder, device)
+    trainer = Trainer(
+        new_model(shape, tokenizer, derive_seed(cfg.seed, "weights")),
+        new_value_head(shape.hidden_size, derive_seed(cfg.seed, "value head")),
+        make("optimisation", cfg.optimisation), folder, _device(str(cfg.device)),
+    )
     trainer.resume()
-    weighted = [(domains[name], float(share)) for name, share in cfg.demonstrations.items()]
-    demonstrations = Demonstrations(weighted, encoder, cfg.batch_tokens, cfg.seed)
-    imitation = make("schedule", cfg.imitation)
-    if trainer.progress.stage == "imitation":
-        trainer.run("imitation", demonstrations, imitation, checkpoint_every=cfg.checkpoint_every,
-                    log_every=cfg.log_every, on_log=lambda p: print(p.curve[-1], flush=True))
+    phases = list(cfg.imitation)
+    done = 0  # every phase goes on in the stream of demonstrations where the one before it stopped
+    for name in phases:
+        demonstrations = Demonstrations([(domains[str(d)], float(share)) for d, share in
+                                         cfg.imitation[name].demonstrations.items()], encoder, cfg.batch_tokens,
+                                        cfg.seed, first=done)
+        schedule = make("schedule", cfg.imitation[name].schedule)
+        done += schedule.steps
+        _train(trainer, str(name), [*map(str, phases), "valuing"], demonstrations, schedule, cfg)
+    imitated = folder / "imitated"
+    if trainer.progress.stage != "valuing":
+        save_policy(trainer.model, trainer.head, tokenizer, imitated)
+    rollouts = _rollouts(folder / "rollouts.jsonl", imitated, domains, cfg, encoder)
+    outcomes = Outcomes(rollouts, demonstrations, encoder, cfg.seed)
+    _train(trainer, "valuing", ["valuing"], outcomes, make("schedule", cfg.valuing.schedule), cfg)
+    save_policy(trainer.model, trainer.head, tokenizer, out)
+    reports = _report(out, domains, cfg)
+    rows = trainer.progress.curve
+    write_atomically(out / "loss_curve.png", lambda file: loss_curve(rows, file))
+    card = model_card(manifest["config"], trainer.progress, trainer.model.num_parameters(), reports)
+    write_atomically(out / "README.md", lambda file: file.write(card.encode()))
+    manifest.update(status="finished", ended=now(), accuracies=[vars(report) for report in reports])
+    write_json(folder / "manifest.json", manifest)
+    print(f"wrote the policy to {out}")
     return 0
 
 
-def claim(folder: Path, cfg: DictConfig) -> None:
-    """Make the run directory, or make sure that it belongs to this very configuration. Raises BadInput."""
+def _claim(folder: Path, cfg: DictConfig) -> dict[str, Any]:
+    """Open the run directory, or make sure that it belongs to this very configuration. Raises BadInput."""
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    path = folder / "config.json"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(config, indent=1))
+    path = folder / "manifest.json"
+    if path.exists():
+        before = json.loads(path.read_text())["config"]
+        keys = sorted({*before, *config} - {*FREE})
+        if differing := [key for key in keys if before.get(key) != config.get(key)]:
+            raise BadInput(f"{folder} holds a run with other settings of {', '.join(differing)}; "
+                           "choose another run_dir, or remove it")
+    manifest = describe(config, {"seed": int(cfg.seed)})
+    write_json(path, manifest)
+    return manifest
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(f"cannot train on the device {name!r}; allowed here: auto, cpu"
+                       + (", cuda" if torch.cuda.is_available() else "")) from error
+
+
+def _train(
+    trainer: Trainer, stage: str, order: Sequence[str], batches: Batches, schedule: Schedule, cfg: DictConfig
+) -> None:
+    """Train one stage, unless the checkpoint is of a later one."""
+    if trainer.progress.stage in order[order.index(stage) + 1 :]:
         return
-    before = json.loads(path.read_text())
-    free = {"threads", "device", "out", "checkpoint_every", "log_every"}  # what does not change the result's meaning
-    differing = sorted(k for k in {*before, *config} - free if before.get(k) != config.get(k))
-    if differing:
-        raise BadInput(f"{folder} holds a run with other settings of {', '.join(differing)}; choose another run_dir")
+    with _progress_bar(stage, schedule.steps) as show:
+        trainer.run(stage, batches, schedule, checkpoint_every=cfg.checkpoint_every, log_every=cfg.log_every,
+                    on_log=show)
+
+
+@contextmanager
+def _progress_bar(stage: str, steps: int) -> Iterator[Any]:
+    """A bar on stderr in a terminal, a line now and then elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+               TextColumn("{task.fields[losses]}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(stage, total=steps, losses="")
+
+        def show(progress: TrainingProgress) -> None:
+            row = progress.curve[-1]
+            losses = f"imitation {row['imitation_loss']:.3f}  value {row['value_loss']:.3f}"
+            bar.update(task, completed=progress.step, losses=losses)
+            if not console.is_terminal:
+                console.print(f"{stage} {progress.step}/{steps}  {losses}  {progress.seconds:.0f} s", highlight=False)
+
+        yield show
+
+
+def _rollouts(
+    path: Path, imitated: Path, domains: Mapping[str, Domain], cfg: DictConfig, encoder: Encoder
+) -> list[Encoded]:
+    """The imitating policy's own rollouts on training problems, encoded with their outcomes; played once, then read."""
+    if not path.exists():
+        played: list[Rollout] = []
+        with _policy(imitated, cfg) as policy:
+            for name, domain in domains.items():
+                problems, samples = cfg.outcomes[name]
+                played += _play(policy, domain, "train", problems, samples, cfg.seed)
+                print(f"played {len(played)} rollouts ({name})", flush=True)
+        lines = [{"domain": r.problem.domain, "prompt": r.problem.prompt, "thoughts": r.thoughts,
+                  "correct": r.verdict.ok} for r in played]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        write_atomically(path, lambda file: file.write(text.encode()))
+    rows = map(json.loads, path.read_text().splitlines())
+    return [encoder.rollout(row["prompt"], row["thoughts"], float(row["correct"])) for row in rows]
+
+
+@contextmanager
+def _policy(folder: Path, cfg: DictConfig) -> Iterator[Transformer]:
+    from policy.transformer import Transformer
+
+    policy = Transformer(str(folder), threads=cfg.threads, device=str(_device(str(cfg.device))), max_batch=512)
+    try:
+        yield policy
+    finally:
+        policy.close()
+
+
+def _play(policy: Transformer, domain: Domain, split: str, count: int, samples: int, seed: int,
+          **how: Any) -> list[Rollout]:
+    from selfplay.rollouts import play
+
+    problems = list(islice(domain.problems(split, derive_seed(seed, "rollouts")), count))
+    return asyncio.run(play(policy, domain, problems, samples, derive_seed(seed, "rollouts", split), **how))
+
+
+def _report(out: Path, domains: Mapping[str, Domain], cfg: DictConfig) -> list[Report]:
+    """Accuracies of the finished policy without any search, on validation problems."""
+    from policy.base import Sampling
+    from selfplay.rollouts import accuracy, any_correct
+
+    reports = []
+    with _policy(out, cfg) as policy:
+        for name, domain in domains.items():
+            count, samples = cfg.report.problems, cfg.report.samples
+            greedy = _play(policy, domain, "validation", count, 1, cfg.seed, sampling=Sampling.GREEDY)
+            sampled = _play(policy, domain, "validation", count, samples, cfg.seed)
+            reports.append(Report(name, len(greedy), samples, accuracy(greedy), accuracy(sampled),
+                                  any_correct(sampled)))
+    return reports

@@ -18,19 +18,22 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from commands.compose import Config, Guesser, load_domain, load_policy, load_searcher, needs_domain, pose
+from commands.compose import Config, Guesser, close, load_domain, load_policy, load_searcher, needs_domain, pose
 from commands.errors import BadInput, one_line, plain, shorten
 from commands.live import Live
 from commands.manifest import describe, now, write_atomically, write_json
-from commands.think import Attempt, Observed, attempt
+from commands.think import Attempt, Observed, attempt, together
 from policy.base import Policy
 from policy.budget import Budget, Meter
 from search.base import Searcher
 from verifiers.base import Domain, Judge, Problem, derive_seed
 
-_FLAGS = {"-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run", "-m",
-          "--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
-          "--experimental-rerun", "-i", "--info"}
+_FLAGS = {
+    "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run",
+    "-m", "--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd",
+    "--config-dir", "--experimental-rerun", "-i", "--info",
+}
+_LINE = 'a line is {"problem": "4 9 10 13"}, with "domain": "game24" where it shall not be guessed'
 
 
 @dataclass
@@ -58,7 +61,7 @@ def take_words(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     words: dict[str, Any] = {}
     rest = list(arguments)
     if rest and rest[0].split("=")[0] == "--from":
-        name, _, value = rest.pop(0).partition("=")
+        value = rest.pop(0).partition("=")[2]
         if not value and not rest:
             raise BadInput("--from needs a file of problems, one JSON object a line")
         words["source"] = value or rest.pop(0)
@@ -76,7 +79,7 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
         raise BadInput(f"seed={shorten(str(cfg.seed))} cannot be; allowed: a whole number of at least 0")
     tasks = _Reader(cfg).one(problem) if source is None else _Reader(cfg).file(Path(source))
     searcher = load_searcher(cfg.search)
-    _load_policies(cfg.policy, tasks)
+    policies = _load_policies(cfg.policy, tasks)
     shared = None if source is None else budget.start()
     report = _Report(cfg, tasks)
     interrupted = False
@@ -85,6 +88,9 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
             asyncio.run(_think(tasks, searcher, budget, shared, cfg.seed, report))
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        for policy in policies:
+            close(policy)
     report.end(interrupted)
     return 130 if interrupted else report.code
 
@@ -102,9 +108,7 @@ async def _think(
 
     for task in tasks:
         task.meter = budget.start(parent=shared)
-    async with asyncio.TaskGroup() as group:
-        for task in tasks:
-            group.create_task(one(task))
+    await together(one(task) for task in tasks)
 
 
 async def _refute(task: Task) -> None:
@@ -143,12 +147,14 @@ class _Reader:
                 except ValueError as error:
                     raise BadInput(f"{path}, line {number}: {error}") from error
         if not tasks:
-            raise BadInput(f"{path} holds no problem; each line is an object such as {{\"problem\": \"4 9 10 13\"}}")
+            raise BadInput(f"{path} holds no problem; {_LINE}")
         return tasks
 
     def task(self, text: str, name: str | None) -> Task:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise BadInput("the problem is not valid Unicode text")
         if not text.strip():
-            raise BadInput("the problem is empty; " + "; ".join(f"{n} reads {w}" for n, w in self.guesser.allowed.items()))
+            raise BadInput(f"the problem is empty; {self.guesser.all_reads}")
         if name is not None:
             domain = self.guesser.domain(name)
         elif self.given is not None:
@@ -164,16 +170,16 @@ def _fields(line: str) -> tuple[str, str | None]:
     try:
         fields = json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise BadInput("not JSON; allowed: an object such as {\"problem\": \"4 9 10 13\", \"domain\": \"game24\"}") from error
-    if not isinstance(fields, dict) or not isinstance(fields.get("problem"), str) or set(fields) - {"problem", "domain"}:
-        raise BadInput("allowed: an object with the text \"problem\" and, if wanted, the name of a \"domain\"")
-    name = fields.get("domain")
-    if name is not None and not isinstance(name, str):
-        raise BadInput("\"domain\" must be a name")
-    return fields["problem"], name
+        raise BadInput(f"not JSON; {_LINE}") from error
+    if not isinstance(fields, dict) or set(fields) - {"problem", "domain"}:
+        raise BadInput(f"not a problem; {_LINE}")
+    text, name = fields.get("problem"), fields.get("domain")
+    if not isinstance(text, str) or not isinstance(name, str | None):
+        raise BadInput(f"not a problem; {_LINE}")
+    return text, name
 
 
-def _load_policies(config: Config, tasks: Sequence[Task]) -> None:
+def _load_policies(config: Config, tasks: Sequence[Task]) -> list[Policy]:
     """One policy for all, but one for each domain where the policy is made of a domain's rules."""
     loaded: dict[str, Policy] = {}
     for task in tasks:
@@ -181,6 +187,7 @@ def _load_policies(config: Config, tasks: Sequence[Task]) -> None:
         if key not in loaded:
             loaded[key] = load_policy(config, task.domain)
         task.policy = Observed(loaded[key])
+    return list(loaded.values())
 
 
 class _Report:
@@ -223,7 +230,7 @@ class _Report:
             self._say(task, interrupted)
         if self._folder is not None and self._manifest is not None:
             lines = "".join(json.dumps(as_object(task)) + "\n" for task in self.tasks)
-            write_atomically(self._folder / "answers.jsonl", lambda file: _write(file, lines))
+            write_atomically(self._folder / "answers.jsonl", lambda file: file.write(lines.encode()))
             status = "interrupted" if interrupted else "finished"
             write_json(self._folder / "manifest.json", {**self._manifest, "status": status, "ended": now()})
 
@@ -267,10 +274,6 @@ def in_words(task: Task, interrupted: bool) -> str:
     else:
         said = f"{'best so far' if interrupted else 'answer'}: {final.text}  " + (
             "(verified)" if final.verified else f"(not verified, confidence {final.confidence:.2f})")
-    return plain(
-        f"{shorten(task.text)}  {said}  [{record.seconds:.2f} s, {record.tokens} tokens, {record.simulations} simulations, "
-        f"domain {task.domain_name}{' (found by parsing)' if task.guessed else ''}, policy {task.policy.version}]")
-
-
-def _write(file: Any, text: str) -> None:
-    file.write(text.encode())
+    spent = f"{record.seconds:.2f} s, {record.tokens} tokens, {record.simulations} simulations"
+    domain = f"domain {task.domain_name}{' (found by parsing)' if task.guessed else ''}"
+    return plain(f"{shorten(task.text)}  {said}  [{spent}, {domain}, policy {task.policy.version}]")

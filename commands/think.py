@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from policy.base import Policy, Sampling, Thought
 from policy.budget import Meter
@@ -121,3 +122,13 @@ async def attempt(
     finally:
         record.greedy_line = policy.greedy_line
         record.seconds, record.tokens, record.simulations = meter.seconds, meter.tokens, meter.simulations
+
+
+async def together(thinkers: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run them all at once; if one raises, the others are cancelled and what it raised is raised, unwrapped."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for thinker in thinkers:
+                group.create_task(thinker)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

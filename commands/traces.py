@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from commands.errors import BadInput
 from commands.manifest import write_atomically
@@ -55,7 +55,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        return f"{self.manifest['search']} / {self.manifest['policy']}"
+        return str(self.manifest.get("label") or f"{self.manifest['search']} / {self.manifest['policy']}")
 
     @property
     def correct(self) -> Floats:
@@ -115,7 +115,7 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
 
 
 def take_run_dirs(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Take the run directories out of a command's arguments: words without `=`, or that are directories, before any flag."""
+    """Take the run directories out of the arguments: what has no `=` or is a directory, before any flag."""
     flags = next((i for i, word in enumerate(arguments) if word.startswith(("-", "~"))), len(arguments))
     words = [word for word in arguments[:flags] if "=" not in word or Path(word).is_dir()]
     return {"run_dirs": words}, [w for w in arguments[:flags] if w not in words] + list(arguments[flags:])

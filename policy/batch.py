@@ -20,15 +20,13 @@ class Batch:
     """Rows in slots 0 .. R - 1, and those that wait for one, first come first served.
 
     Args:
-        trunk: the model.
+        trunk: the model; its slots bound the rows.
         cache: keys and values by prefix; also remembers the hidden state after each state.
-        size: most rows at once.
     """
 
-    def __init__(self, trunk: Trunk, cache: PrefixCache, size: int) -> None:
+    def __init__(self, trunk: Trunk, cache: PrefixCache) -> None:
         self.trunk = trunk
         self.cache = cache
-        self.size = size
         self.rows: list[Row] = []
         self.waiting: deque[Row] = deque()
 
@@ -58,6 +56,7 @@ class Batch:
         self._seat()
         if not self.rows:
             return [], None
+        self.trunk.kv.reserve(max(len(row.tokens) for row in self.rows) + PIECE, len(self.rows))
         self._catch_up()
         tokens = np.array([[row.tokens[row.fed]] for row in self.rows], dtype=np.int64)
         starts = np.array([row.fed for row in self.rows], dtype=np.int64)
@@ -86,7 +85,7 @@ class Batch:
                         self._move(last, slot)
                     continue
             slot += 1
-        while len(self.rows) < self.size and (joining := self._next()) is not None:
+        while len(self.rows) < self.trunk.slots and (joining := self._next()) is not None:
             self.rows.append(joining)
             self._load(joining, len(self.rows) - 1)
 
@@ -105,7 +104,7 @@ class Batch:
     def _load(self, row: Row, slot: int) -> None:
         """Give a row its slot and everything that is known of it, except its last token, which must be fed."""
         kv = self.trunk.kv
-        kv.reserve(slot + 1, len(row.tokens))
+        kv.reserve(len(row.tokens), len(self.rows))
         row.slot = slot
         origin, row.origin = row.origin, None
         known = len(row.state) + len(row.partial.tokens) - 1

@@ -69,9 +69,9 @@ class Encoder:
         rest = self.tokenizer("".join(f"{t}\n" for t in thoughts), add_special_tokens=False)["input_ids"]
         return Encoded([*prompt, *rest, self.eos], len(prompt))
 
-    def rollout(self, problem: Problem, thoughts: Sequence[str], outcome: float) -> Encoded:
+    def rollout(self, prompt: str, thoughts: Sequence[str], outcome: float) -> Encoded:
         """Learn the outcome at every state of the line; imitate nothing of it."""
-        tokens = list(self.tokenizer(problem.prompt + "\n")["input_ids"])
+        tokens = list(self.tokenizer(prompt + "\n")["input_ids"])
         marks = [(len(tokens) - 1, outcome)]
         for thought in thoughts:
             tokens += self.tokenizer(f"{thought}\n", add_special_tokens=False)["input_ids"]
@@ -97,10 +97,11 @@ class Demonstrations:
     Args:
         weighted: (domain, share) pairs; a domain's share of the demonstrations.
         batch_tokens: tokens a batch holds, about; padding not counted.
+        first: where in the stream step 0 is.
     """
 
     def __init__(
-        self, weighted: Sequence[tuple[Domain, float]], encoder: Encoder, batch_tokens: int, seed: int
+        self, weighted: Sequence[tuple[Domain, float]], encoder: Encoder, batch_tokens: int, seed: int, first: int = 0
     ) -> None:
         self.domains = [domain for domain, _ in weighted]
         shares = np.array([share for _, share in weighted], dtype=float)
@@ -108,10 +109,11 @@ class Demonstrations:
         self.encoder = encoder
         self.batch_tokens = batch_tokens
         self.seed = seed
+        self.first = first
         self._window: tuple[int, list[Batch]] = (-1, [])
 
     def __call__(self, step: int) -> Batch:
-        index, position = divmod(step, WINDOW)
+        index, position = divmod(self.first + step, WINDOW)
         if self._window[0] != index:
             self._window = (index, self._draw(index))
         return self._window[1][position]

@@ -1,4 +1,4 @@
-"""The tokenizer of the shipped policy: one token a character, all printable ASCII, so that later domains need no new one."""
+"""The tokenizer of the shipped policy: one token a character; all printable ASCII, so that later domains fit in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def character_tokenizer() -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
     backend.decoder = decoders.Fuse()
     backend.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>",
         clean_up_tokenization_spaces=False,
     )

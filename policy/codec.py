@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
 from functools import lru_cache
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from policy.base import BadPolicy
 
 
-class Kind(IntEnum):
-    """What a token means inside a thought."""
-
-    TEXT = 0
-    END = 1  # holds a newline, or is the end-of-sequence token: the thought is complete
-    STOP = 2  # any other special or unused token: the thought is dead
+# What a token means inside a thought. Plain numbers: they are compared for every token that is drawn.
+TEXT = 0
+END = 1  # holds a newline, or is the end-of-sequence token: the thought is complete
+STOP = 2  # any other special or unused token: the thought is dead
 
 
 class Codec:
@@ -29,21 +25,22 @@ class Codec:
         ends: further token ids that end a sequence, from the model's generation config.
 
     Attributes:
-        kinds: [V], Kind of each token.
+        kinds: V numbers, TEXT, END or STOP.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int, ends: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
         known = min(len(tokenizer), vocabulary)
         special = set(tokenizer.all_special_ids)
-        self._strings = tokenizer.batch_decode([[i] for i in range(known)], clean_up_tokenization_spaces=False)
-        self.kinds = np.full(vocabulary, Kind.STOP, dtype=np.int8)
+        ids = [[token] for token in range(known)]
+        self._strings: list[str] = tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False)
+        self.kinds = [STOP] * vocabulary
         for token, string in enumerate(self._strings):
             if token not in special:
-                self.kinds[token] = Kind.END if "\n" in string else Kind.TEXT
+                self.kinds[token] = END if "\n" in string else TEXT
         for token in {tokenizer.eos_token_id, *ends} - {None}:
-            self.kinds[token] = Kind.END
-        if not any("\n" in self._strings[token] for token in np.flatnonzero(self.kinds == Kind.END)):
+            self.kinds[token] = END
+        if not any("\n" in string for string in self._strings):
             raise BadPolicy("the tokenizer cannot spell a newline, which ends a thought")
         self.encode = lru_cache(maxsize=8192)(self._encode)
         self._newline = self._newline_of_characters(special)
@@ -58,11 +55,9 @@ class Codec:
     def decode(self, thought: Sequence[int]) -> str:
         """The text of a thought's tokens, without its end."""
         if self._newline is not None:
-            return "".join(self._strings[t] for t in thought if self.kinds[t] == Kind.TEXT)
-        text: str = self._tokenizer.decode(
-            list(thought), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text.split("\n", 1)[0]
+            return "".join([self._strings[t] for t in thought if self.kinds[t] == TEXT])
+        text = self._tokenizer.decode(list(thought), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text).split("\n", 1)[0]
 
     def after(self, text: str, tokens: Sequence[int], thought: Sequence[int]) -> list[int]:
         """The tokens of the state one thought later.

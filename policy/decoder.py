@@ -21,7 +21,7 @@ from torch import Tensor
 from policy.base import Sampling, Thought
 from policy.batch import Batch
 from policy.budget import Meter
-from policy.codec import Codec, Kind
+from policy.codec import END, STOP, Codec
 from policy.frontier import Frontier, Partial, Siblings
 from policy.prefix_cache import PrefixCache
 from policy.rows import Request, Row, Tokens
@@ -32,7 +32,7 @@ MAX_EXPANSIONS = 1 << 15  # expansions kept in all frontiers together, about 1 k
 Outcome = list[Thought] | BaseException
 
 
-class DecoderFailed(RuntimeError):
+class DecoderError(RuntimeError):
     """The decoder's thread ended with an error (its cause) or was closed; nothing can be decoded any more."""
 
 
@@ -43,19 +43,17 @@ class TreeDecoder:
         trunk: the model; used by the decoder's thread alone from now on.
         codec: its tokenizer.
         max_thought_tokens: a thought without an end after that many tokens is cut, and dead.
-        max_batch: most rows decoded at once; further ones wait, first come first served.
         cache_bytes: bound of the prefix cache.
         temperature: of INDEPENDENT samples.
     """
 
     def __init__(
-        self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, max_batch: int, cache_bytes: int,
-        temperature: float = 1.0,
-    ) -> None:  # fmt: skip
+        self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float = 1.0
+    ) -> None:
         self.trunk = trunk
         self.codec = codec
         self.cache = PrefixCache(cache_bytes)
-        self.batch = Batch(trunk, self.cache, max_batch)
+        self.batch = Batch(trunk, self.cache)
         self.max_thought_tokens = max_thought_tokens
         self.temperature = temperature
         self._wake = threading.Condition()
@@ -76,12 +74,12 @@ class TreeDecoder:
     async def propose(
         self, text: str, tokens: Tokens, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int
     ) -> list[Thought]:
-        """Thoughts number first .. first + k - 1 of the state; see Policy.propose. Raises DecoderFailed."""
+        """Thoughts number first .. first + k - 1 of the state; see Policy.propose. Raises DecoderError."""
         loop = asyncio.get_running_loop()
         request = Request(text, tokens, sampling, seed, first, k, meter, loop, loop.create_future())
         with self._wake:
             if self._failure is not None:
-                raise DecoderFailed(f"the decoder has stopped: {self._failure}") from self._failure
+                raise DecoderError(f"the decoder has stopped: {self._failure}") from self._failure
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="tree-decoder", daemon=True)
                 self._thread.start()
@@ -96,9 +94,9 @@ class TreeDecoder:
             raise
 
     def close(self) -> None:
-        """End the thread. Calls under way, and later ones, raise DecoderFailed."""
+        """End the thread. Calls under way, and later ones, raise DecoderError."""
         with self._wake:
-            self._failure = self._failure or DecoderFailed("it was closed")
+            self._failure = self._failure or DecoderError("it was closed")
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
@@ -124,7 +122,7 @@ class TreeDecoder:
         with self._wake:
             left = {request for group in self._by_meter.values() for request in group}.union(self._inbox)
         for request in left:
-            error = DecoderFailed(f"the decoder has stopped: {self._failure}")
+            error = DecoderError(f"the decoder has stopped: {self._failure}")
             error.__cause__ = self._failure
             self._outbox[request.loop].append((request.future, error))
         self._send()
@@ -312,12 +310,12 @@ class TreeDecoder:
     def _advance(self, row: Row) -> None:
         """A token was drawn: say what the row feeds next, or end it."""
         kind = self.codec.kinds[row.thought[-1]]
-        if kind == Kind.END:
+        if kind == END:
             row.ended = True
             row.tokens = self.codec.after(row.text, row.state, row.thought)
             if row.slot >= 0 and row.tokens[: row.fed] != [*row.state, *row.thought][: row.fed]:
                 self.batch.reload(row)
-        elif kind == Kind.STOP or len(row.thought) >= self.max_thought_tokens:
+        elif kind == STOP or len(row.thought) >= self.max_thought_tokens:
             self.batch.drop(row)
             self._finish(row, complete=False, value=None)
         else:

@@ -4,42 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-GROWTH = 64  # positions added at a time
+START = 128  # positions a slot holds at first
 
 
 class SlotCache(Cache):
-    """A transformers cache over one buffer [layers, 2, slots, kv heads, length, head dim], grown on demand.
+    """A transformers cache over one buffer [layers, 2, slots, kv heads, length, head dim].
 
     Row r of a decoding batch is slot r, so that attention reads views and nothing is gathered; every row has a length
-    of its own, which only the mask and the positions know.
+    of its own, which only the mask and the positions know. The length doubles when a row needs it; on a CPU, slots
+    and positions that were never used take no memory.
 
     Args:
         layers, heads, head_dim: shape of the model's keys (and of its values).
+        slots: number of rows it can hold.
     """
 
-    def __init__(self, layers: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, layers: int, heads: int, head_dim: int, slots: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         super().__init__(layers=[])
-        # Zeros, not empty: a masked position weighs 0, and 0 times a stray NaN would still be NaN.
-        self.buffer = torch.zeros(layers, 2, 1, heads, GROWTH, head_dim, dtype=dtype, device=device)
+        self.buffer = _zeros((layers, 2, slots, heads, START, head_dim), dtype, device)
         self._slots: Tensor | None = None
         self._rows = torch.zeros(0, dtype=torch.long)
         self._positions = torch.zeros(0, 0, dtype=torch.long)
         self._length = 0
 
-    def reserve(self, slots: int, length: int) -> None:
-        """Make room for that many slots of that many positions, keeping what is there."""
+    def reserve(self, length: int, used: int) -> None:
+        """Make room for that many positions, keeping what the first `used` slots hold."""
         old = self.buffer
-        have_slots, have_length = old.shape[2], old.shape[4]
-        if slots <= have_slots and length <= have_length:
+        if length <= old.shape[4]:
             return
-        slots = have_slots if slots <= have_slots else max(slots, 2 * have_slots)
-        length = max(have_length, -(-length // GROWTH) * GROWTH)
-        self.buffer = old.new_zeros(*old.shape[:2], slots, old.shape[3], length, old.shape[5])
-        self.buffer[:, :, :have_slots, :, :have_length] = old
+        doubled = max(length, 2 * old.shape[4])
+        self.buffer = _zeros((*old.shape[:4], doubled, old.shape[5]), old.dtype, old.device)
+        self.buffer[:, :, :used, :, : old.shape[4]] = old[:, :, :used]
 
     def aim(self, positions: Tensor, length: int, slots: Tensor | None = None) -> None:
         """Say where the next forward pass writes and what it reads.
@@ -76,3 +78,11 @@ class SlotCache(Cache):
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first positions of one row to another."""
         self.buffer[:, :, target, :, :length] = self.buffer[:, :, source, :, :length]
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros, since a masked position weighs 0 and 0 times a stray NaN would still be NaN; on a CPU from calloc."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    raw = np.zeros(int(np.prod(shape)) * dtype.itemsize, dtype=np.uint8)
+    return torch.from_numpy(raw).view(dtype).view(shape)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
@@ -81,7 +83,7 @@ class Optimisation:
 class Progress:
     """What a checkpoint says of the run so far."""
 
-    stage: str = "imitation"
+    stage: str = ""
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -138,12 +140,14 @@ class Trainer:
     def __init__(
         self, model: LlamaForCausalLM, head: ValueHead, optimisation: Optimisation, folder: Path, device: torch.device
     ) -> None:
-        self.model = model.to(device)
+        self.model = model
+        nn.Module.to(model, device)  # the model's own `to` hides its types
         self.head = head.to(device)
         self.optimisation = optimisation
         self.folder = folder
         self.device = device
         self.bf16 = native_bf16(device)
+        self._pad = int(model.config.pad_token_id or 0)
         self.progress = Progress()
         matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
         ids = {id(p) for p in matrices}
@@ -171,7 +175,7 @@ class Trainer:
             sums += step_losses * has
             counts += has
             progress.step += 1
-            progress.tokens += int((batch.tokens != self.model.config.pad_token_id).sum())
+            progress.tokens += int((batch.tokens - self._pad).count_nonzero())
             if progress.step % log_every == 0 or progress.step == schedule.steps:
                 now = time.monotonic()
                 progress.seconds, since = progress.seconds + now - since, now
@@ -225,7 +229,7 @@ class Trainer:
 def native_bf16(device: torch.device) -> bool:
     """Does the device compute bf16 in hardware? Emulated bf16 would be slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -244,9 +248,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def save_policy(model: LlamaForCausalLM, head: ValueHead, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write the standard HF layout (float32 safetensors) plus the value head."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.to(torch.float32).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    head.save(folder)
-
+    """Write the standard HF layout (float32) plus the value head; an old policy is replaced once that is whole."""
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        part.mkdir(parents=True)
+        nn.Module.to(model, torch.float32)
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        head.save(part)
+        for file in part.iterdir():
+            file.chmod(0o644)
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -43,7 +43,7 @@ def _words(keys: Keys, counters: Keys) -> Keys:
 
 def uniforms(words: Keys) -> NDArray[np.float64]:
     """Random words -> uniform numbers in the open interval (0, 1)."""
-    return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def pick_independent(logprobs: Floats, keys: Keys, positions: Keys, temperature: float) -> NDArray[np.int64]:
@@ -60,7 +60,8 @@ def pick_independent(logprobs: Floats, keys: Keys, positions: Keys, temperature:
     scaled = logprobs.astype(np.float64) / temperature
     mass = np.exp(scaled - scaled.max(axis=1, keepdims=True)).cumsum(axis=1)
     target = uniforms(_words(keys, positions)) * mass[:, -1]
-    return (mass <= target[:, None]).sum(axis=1)
+    drawn: NDArray[np.int64] = (mass <= target[:, None]).sum(axis=1)
+    return drawn
 
 
 class Children(NamedTuple):

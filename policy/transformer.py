@@ -20,6 +20,7 @@ from policy.value_head import FILE as VALUE_HEAD_FILE
 from policy.value_head import ValueHead
 from verifiers.base import State
 
+_logging: Any = transformers.logging
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -50,7 +51,7 @@ class Transformer:
         cache_mb: int = 256, temperature: float = 1.0, revision: str | None = None,
     ) -> None:  # fmt: skip
         torch.set_num_threads(threads or _cores())
-        transformers.logging.disable_progress_bar()
+        _logging.disable_progress_bar()
         source = _locate(path)
         folder = source if source.is_dir() else None
         adapter_folder = None if adapter is None else _existing(adapter, "adapter")
@@ -60,13 +61,13 @@ class Transformer:
         model = model.to(device).eval().requires_grad_(False)
         head, head_folder = _value_head(model, value_head, adapter_folder, folder)
         ends = _as_list(getattr(model.generation_config, "eos_token_id", None))
-        trunk = Trunk(model, head)
+        trunk = Trunk(model, head, max_batch)
         self.version = _version(path, model, [folder, adapter_folder], head_folder)
         self.max_thought_tokens = max_thought_tokens
         self._codec = Codec(tokenizer, trunk.vocabulary, ends)
         self._room = trunk.context - max_thought_tokens - 1
         self.decoder = TreeDecoder(
-            trunk, self._codec, max_thought_tokens=max_thought_tokens, max_batch=max_batch,
+            trunk, self._codec, max_thought_tokens=max_thought_tokens,
             cache_bytes=cache_mb << 20, temperature=temperature,
         )  # fmt: skip
 
@@ -118,9 +119,10 @@ def _load(name: str, local: bool, dtype: str, revision: str | None) -> tuple[Any
     kind = getattr(torch, dtype, None)
     if not isinstance(kind, torch.dtype):
         raise BadPolicy(f"there is no dtype {dtype!r}; use 'float32', 'bfloat16' or 'float16'")
+    loader: Any = AutoModelForCausalLM
     options = {"local_files_only": local, "revision": revision or "main"}
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = loader.from_pretrained(
             name, dtype=kind, attn_implementation="sdpa", output_loading_info=True, **options
         )
     except Exception as error:

@@ -22,6 +22,7 @@ class Trunk:
     Args:
         model: any causal language model whose attention layers all keep keys and values of one shape.
         value_head: None for no values.
+        slots: most rows at once.
 
     Attributes:
         vocabulary: V, number of logits.
@@ -29,9 +30,10 @@ class Trunk:
         fed: tokens run through the model so far.
     """
 
-    def __init__(self, model: PreTrainedModel, value_head: ValueHead | None) -> None:
-        self.body: Any = model.base_model
-        self.head: Any = model.get_output_embeddings()
+    def __init__(self, model: PreTrainedModel, value_head: ValueHead | None, slots: int) -> None:
+        untyped: Any = model
+        self.body = untyped.base_model
+        self.head = untyped.get_output_embeddings()
         self.value_head = value_head
         self.device: torch.device = model.device
         self.vocabulary: int = self.head.weight.shape[0]
@@ -40,6 +42,7 @@ class Trunk:
         # Within one sliding window, sliding attention is full attention.
         limits = (getattr(config, name, None) for name in ("max_position_embeddings", "sliding_window"))
         self.context = min((limit for limit in limits if limit), default=1 << 30)
+        self.slots = slots
         self.kv = self._new_cache(model)
         self._check(model)
 
@@ -50,7 +53,7 @@ class Trunk:
         if len(shapes) != 1 or self.head is None:
             raise BadPolicy(f"the tree decoder cannot run {type(model).__name__}: it needs plain attention layers")
         _, heads, _, head_dim = shapes.pop()
-        return SlotCache(len(cache.layers), heads, head_dim, model.dtype, self.device)
+        return SlotCache(len(cache.layers), heads, head_dim, self.slots, model.dtype, self.device)
 
     @torch.inference_mode()
     def _check(self, model: PreTrainedModel) -> None:
@@ -66,7 +69,7 @@ class Trunk:
     def forward(
         self, tokens: NDArray[np.int64], starts: NDArray[np.int64], slots: NDArray[np.int64] | None = None
     ) -> Tensor:
-        """Feed rows, each from its own position on.
+        """Feed rows, each from its own position on, for which `kv` must have room.
 
         Args:
             tokens: [R, T]; what a shorter row has at its end is junk that later tokens overwrite.
@@ -77,7 +80,6 @@ class Trunk:
         """
         rows, width = tokens.shape
         length = int(starts.max()) + width
-        self.kv.reserve(int(slots.max()) + 1 if slots is not None else rows, length)
         length = min(self.kv.buffer.shape[4], -(-length // 16) * 16)
         at = torch.from_numpy(starts[:, None] + np.arange(width)).to(self.device)
         self.kv.aim(at, length, None if slots is None else torch.from_numpy(slots).to(self.device))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 from policy.base import Policy, Sampling, Thought
-from policy.budget import Meter
+from policy.budget import UNLIMITED_TOKENS, Meter
 from search.base import Answer
 from search.tree import Node, Outcome, Step
 from verifiers.base import Evidence, Judge, Problem, State, Status
@@ -87,6 +87,11 @@ class Thinking:
         return self.verified or self.meter.exhausted or self.room < 1
 
     @property
+    def thrifty(self) -> bool:
+        """Is a currency limited that decisions on stale knowledge waste (tokens, simulations), not time alone?"""
+        return self.meter.tokens_left < UNLIMITED_TOKENS // 2 or not math.isinf(self.meter.simulations_left)
+
+    @property
     def room(self) -> int:
         """Thoughts that fit into the tokens left; 0 once the time is over."""
         return 0 if self.meter.expired else self.meter.tokens_left // self._policy.max_thought_tokens
@@ -127,6 +132,24 @@ class Thinking:
                 if steps and steps[0].outcome is Outcome.OPEN:
                     states[i] = steps[0].state
         return lines
+
+    async def samples(self, in_flight: int) -> AsyncGenerator[list[Step], None]:
+        """Independent lines from the start, wave after wave, each one simulation; empty ones are left out.
+
+        Ends when the search is over, or when the policy has nothing to say.
+        """
+        first = 0
+        while not self.over:
+            wave = int(min(in_flight, self.room, self.meter.simulations_left))
+            before = self.thoughts
+            lines = await self.chains([self.tree.state] * wave, first=first)
+            first += wave
+            for line in lines:
+                self.meter.count_simulation()
+                if line:
+                    yield line
+            if self.thoughts == before:
+                return
 
     async def greedy(self) -> Answer | None:
         """System 1: one greedy line. Its answer is the first, even if refuted (then with confidence 0)."""

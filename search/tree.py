@@ -57,7 +57,7 @@ class Node:
         opening: a request for more children is in flight.
         visits: simulations that landed in this subtree.
         pending: simulations in flight through this node (virtual loss).
-        q: what the backup rule makes of the subtree; P(correct), in [0, 1].
+        q: what the backup rule makes of the subtree; P(correct), in [0, 1]; 0.5 while nothing is known.
         answer: the final answer if the line is finished.
         solved: a proved answer lies in this subtree.
         closed: nothing more can come of this subtree: it is finished, dead, or exhausted (every thought sampled
@@ -127,7 +127,7 @@ def attach(node: Node, steps: Sequence[Step], *, spent: bool) -> list[Node]:
             continue
         value = 1.0 if step.outcome is Outcome.PROVED else step.thought.value
         child = Node(step.state, node, step.thought.logprob, value=value, answer=step.answer)
-        child.q = node.q if value is None else value
+        child.q = 0.5 if value is None else value
         if step.answer is not None:
             child.visits, child.closed, child.solved = 1, True, step.outcome is Outcome.PROVED
         new.append(child)
@@ -158,3 +158,8 @@ def close_upwards(node: Node) -> None:
 def size(root: Node) -> int:
     """Nodes in the tree, the root included."""
     return 1 + sum(size(child) for child in root.children)
+
+
+def estimate(node: Node) -> float:
+    """The policy's value of a node, 0.5 where it has none."""
+    return 0.5 if node.value is None else node.value

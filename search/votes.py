@@ -24,19 +24,23 @@ class Votes:
 
     The confidence in the leading answer is its share of the votes, smoothed by one average vote for it and one
     against; where lines have values, it is the mean of that share and the value of the lines that lead to it.
+
+    Args:
+        by_value: weight each vote by the line's value, where it has one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, by_value: bool = True) -> None:
+        self._by_value = by_value
         self._candidates: dict[str, _Candidate] = {}
         self._total = 0.0
         self._lines = 0
         self._valued = True
 
     def add(self, step: Step, weight: float) -> None:
-        """A finished line votes with a weight above 0; its value, if it has one, scales the weight."""
+        """A finished line votes with a weight above 0, times its value if it has one and votes are weighted."""
         if step.answer is None or step.outcome not in (Outcome.FINISHED, Outcome.PROVED):
             return
-        value = step.thought.value
+        value = step.thought.value if self._by_value else None
         self._valued = self._valued and value is not None
         weight = max(weight * (1.0 if value is None else value), 1e-12)
         candidate = self._candidates.setdefault(step.answer, _Candidate(step))

@@ -40,7 +40,7 @@ def random_sum(rng: np.random.Generator, max_digits: int, max_terms: int) -> Sum
             terms.append((1 if chance(rng, 0.5) else -1, digits(rng, draw(rng, 3, max_digits))))
         return terms
     if kind < 0.7:
-        divisor = draw(rng, 3, 99)
+        divisor = draw(rng, 3, min(99, 10**max_digits // 12))
         return [(1, ("/", divisor * draw(rng, 11, 10**max_digits // divisor - 1), divisor))]
     return _mixed(rng)
 

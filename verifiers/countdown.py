@@ -13,8 +13,7 @@ Values are exact rationals; negative numbers and fractions stand in parentheses:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -33,29 +32,19 @@ from verifiers.base import (
     unparsable,
     wrong,
 )
+from verifiers.countdown_steps import MAX_THOUGHT_CHARS, STEP, Number, apply, compose, left, random_step, read, write
 from verifiers.expression import BadExpression, evaluate, leaves, parse_expression
 from verifiers.expression import Number as Literal
 
-Number = int | Fraction
-
 MAX_NUMBERS = 10
 MAX_DIGITS = 6
-# Numbers a line of thought may write: far beyond any useful intermediate result, small enough to stay instant.
-MAX_WRITTEN_DIGITS = 15
-MAX_THOUGHT_CHARS = 200
-
-_DIGITS = rf"\d{{1,{MAX_WRITTEN_DIGITS}}}"
-_NUMBER = rf"(?:{_DIGITS}|\(-?{_DIGITS}(?:/{_DIGITS})?\))"
-_STEP = re.compile(rf"({_NUMBER})([-+*/])({_NUMBER})=({_NUMBER})(?:, ({_NUMBER}(?: {_NUMBER})*))?", re.ASCII)
+EXHAUSTED = 5000  # draws in a row without a new problem after which a split is taken to have no further problem
 _PROBLEM = re.compile(
     r"(?:numbers:?\s*)?((?:\d+[\s,;]+)*\d+)\s*(?:(?:->|=>|=|to make|target:?|,\s*target:?)\s*(\d+))?\s*[.?]?",
     re.ASCII | re.IGNORECASE,
 )
 _MAKE = re.compile(r"make (\d+) (?:from|with|using|out of) ((?:\d+(?:[\s,;]+|,? and ))*\d+)\s*[.?]?",
                    re.ASCII | re.IGNORECASE)
-_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
-# How often a random step keeps a division that does not come out even: people avoid fractions, but know them.
-_KEEP_FRACTION = 0.125
 
 
 class Countdown:
@@ -107,7 +96,10 @@ class Countdown:
         return self._pose([int(word) for word in words], target)
 
     def problems(self, split: str, seed: int) -> Iterator[Problem]:
-        """Distinct problems with reachable targets: numbers and steps are drawn, and their result is the target."""
+        """Distinct problems with reachable targets: numbers and steps are drawn, and their result is the target.
+
+        A generated split ends when many draws in a row bring nothing new: there are only so many 24 puzzles.
+        """
         if split in self.named_splits:
             return iter([self._pose(numbers, self.target or target) for numbers, target in _read_puzzles(split)])
         if split not in ("train", "validation", "test"):
@@ -118,10 +110,13 @@ class Countdown:
     def _generated(self, split: str, seed: int) -> Iterator[Problem]:
         rng = np.random.default_rng(derive_seed(seed, "countdown", self.name, split))
         seen: set[str] = set()
-        while True:
+        repeats = 0
+        while repeats < EXHAUSTED:
             problem, _ = self._hindsight(rng)
+            repeats += 1
             if problem.id not in seen and _split(problem.id) == split:
                 seen.add(problem.id)
+                repeats = 0
                 yield problem
 
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
@@ -132,11 +127,11 @@ class Countdown:
                 return problem, thoughts
 
     def random_thought(self, state: State, rng: np.random.Generator) -> str | None:
-        numbers = _left(state)
+        numbers = left(state)
         if numbers is None or len(numbers) < 2:
             return None
-        a, op, b, result, rest = _random_step(numbers, rng.random)
-        return _write(a, op, b, result, rest)
+        a, op, b, result, rest = random_step(numbers, rng.random)
+        return write(a, op, b, result, rest)
 
     def check(self, problem: Problem, answer: str) -> Verdict:
         """Exact and self-contained: the reference, one of many solutions, is not consulted."""
@@ -156,7 +151,7 @@ class Countdown:
                 numbers: list[Number] = sorted(start)
                 steps = []
                 while len(numbers) > 1:
-                    step = _random_step(numbers, draws.__next__)
+                    step = random_step(numbers, draws.__next__)
                     numbers = step[4]
                     steps.append(step)
             except StopIteration:
@@ -165,10 +160,10 @@ class Countdown:
             target = steps[-1][3]
             if isinstance(target, int) and self.target_low <= target <= self.target_high:
                 break
-        thoughts = [_write(*step[:4], step[4] if index < len(steps) - 1 else []) for index, step in enumerate(steps)]
+        thoughts = [write(*step[:4], step[4] if index < len(steps) - 1 else []) for index, step in enumerate(steps)]
         problem = self._pose(start, target)
         return Problem(problem.id, problem.domain, problem.prompt, problem.facts,
-                       _compose(State(problem, tuple(thoughts)))), thoughts
+                       compose(State(problem, tuple(thoughts)))), thoughts
 
     def _pose(self, numbers: Sequence[int], target: int) -> Problem:
         ordered = sorted(numbers)
@@ -183,18 +178,18 @@ class CountdownJudge:
         """The expression that a finished line of thoughts spells; its last line where the steps do not fit together."""
         if len(state.thoughts) < len(state.problem.facts["numbers"]) - 1:
             return None
-        return _compose(state)
+        return compose(state)
 
     async def check_thought(self, state: State, thought: str) -> Verdict:
         """Two of the numbers left, a right result, and the right numbers left after it."""
-        match = _STEP.fullmatch(thought) if len(thought) <= MAX_THOUGHT_CHARS else None
-        numbers = _left(state)
+        match = STEP.fullmatch(thought) if len(thought) <= MAX_THOUGHT_CHARS else None
+        numbers = left(state)
         if match is None:
             return unparsable("a step reads like '13-9=4, 4 4 10'")
         if numbers is None or len(numbers) < 2:
             return wrong("nothing is left to combine")
-        parsed = [_read(match[i]) for i in (1, 3, 4)]
-        rest = [_read(word) for word in match[5].split(" ")] if match[5] else []
+        parsed = [read(match[i]) for i in (1, 3, 4)]
+        rest = [read(word) for word in match[5].split(" ")] if match[5] else []
         if None in parsed or None in rest:
             return unparsable("a number is not written as 7, (-3) or (8/3)")
         a, b, result = (value for value in parsed if value is not None)
@@ -205,7 +200,7 @@ class CountdownJudge:
             return wrong("a number is used that is not left")
         if match[2] == "/" and b == 0:
             return wrong("division by zero")
-        if _apply(a, match[2], b) != result:
+        if apply(a, match[2], b) != result:
             return wrong("the result is not right")
         if rest != (sorted([*numbers, result]) if numbers else []):
             return wrong("the numbers left are not right")
@@ -216,7 +211,7 @@ class CountdownJudge:
 
 
 def _evaluate(problem: Problem, answer: str) -> Verdict:
-    """Does the expression use every number exactly once and reach the target? Decided exactly, without evaluation of text."""
+    """Does the expression use every number exactly once and reach the target? Exact, and no text is evaluated."""
     try:
         tree = parse_expression(answer)
         value = evaluate(tree)
@@ -227,102 +222,6 @@ def _evaluate(problem: Problem, answer: str) -> Verdict:
     if value != problem.facts["target"]:
         return wrong("the expression does not reach the target", Evidence.PROVED)
     return correct(Evidence.PROVED)
-
-
-def _random_step(numbers: Sequence[Number], draw: Callable[[], float]) -> tuple[Number, str, Number, Number, list[Number]]:
-    """One random legal step from ascending numbers: (a, operator, b, result, numbers left after it)."""
-    count = len(numbers)
-    while True:
-        i = int(draw() * count)
-        j = int(draw() * (count - 1))
-        if j >= i:
-            j += 1
-        op = "+-*/"[int(draw() * 4)]
-        small, large = (numbers[i], numbers[j]) if i < j else (numbers[j], numbers[i])
-        a, b = large, small
-        if op == "/":
-            if b == 0:
-                continue
-            if a % b != 0:
-                if draw() >= _KEEP_FRACTION:
-                    continue
-                if draw() < 0.5:
-                    a, b = b, a
-        result = _apply(a, op, b)
-        rest = [numbers[k] for k in range(count) if k != i and k != j]
-        rest.append(result)
-        rest.sort()
-        return a, op, b, result, rest
-
-
-def _apply(a: Number, op: str, b: Number) -> Number:
-    if op == "+":
-        value = a + b
-    elif op == "-":
-        value = a - b
-    elif op == "*":
-        value = a * b
-    else:
-        value = Fraction(a) / b
-    return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value
-
-
-def _show(value: Number) -> str:
-    return str(value) if isinstance(value, int) and value >= 0 else f"({value})"
-
-
-def _write(a: Number, op: str, b: Number, result: Number, rest: Sequence[Number]) -> str:
-    step = f"{_show(a)}{op}{_show(b)}={_show(result)}"
-    return f"{step}, {' '.join(map(_show, rest))}" if len(rest) > 1 else step
-
-
-def _read(word: str) -> Number | None:
-    """A written number: `7`, `(-3)`, `(8/3)`; None for a zero denominator."""
-    numerator, _, denominator = word.strip("()").partition("/")
-    if not denominator:
-        return int(numerator)
-    if int(denominator) == 0:
-        return None
-    value = Fraction(int(numerator), int(denominator))
-    return value.numerator if value.denominator == 1 else value
-
-
-def _left(state: State) -> list[Number] | None:
-    """The numbers a line of thought says are left; None if its last line cannot be read."""
-    if not state.thoughts:
-        return list(state.problem.facts["numbers"])
-    match = _STEP.fullmatch(state.thoughts[-1])
-    if match is None:
-        return None
-    values = [_read(word) for word in (match[5].split(" ") if match[5] else [match[4]])]
-    return None if None in values else [value for value in values if value is not None]
-
-
-def _compose(state: State) -> str:
-    """The expression that the steps of a line spell, or its last line if they do not fit together."""
-    pool: list[tuple[Number, str, int]] = [(number, str(number), 3) for number in state.problem.facts["numbers"]]
-    for thought in state.thoughts:
-        match = _STEP.fullmatch(thought)
-        taken = [_take(pool, match[i]) for i in (1, 3)] if match else [None]
-        result = _read(match[4]) if match else None
-        if match is None or result is None or None in taken:
-            return state.thoughts[-1]
-        (left, left_level), (right, right_level) = (pair for pair in taken if pair is not None)
-        op, level = match[2], _PRECEDENCE[match[2]]
-        left = f"({left})" if left_level < level else left
-        right = f"({right})" if right_level < level or (right_level == level and op in "-/") else right
-        pool.append((result, f"{left}{op}{right}", level))
-    return pool[0][1] if len(pool) == 1 else state.thoughts[-1]
-
-
-def _take(pool: list[tuple[Number, str, int]], word: str) -> tuple[str, int] | None:
-    """Remove one number from the pool: its expression and the precedence of its outermost operator."""
-    value = _read(word)
-    for index, (number, text, level) in enumerate(pool):
-        if number == value:
-            del pool[index]
-            return text, level
-    return None
 
 
 @cache

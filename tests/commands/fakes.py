@@ -27,7 +27,7 @@ from verifiers.base import (
 
 
 class Guess:
-    """`guess N`: the answer is N. Finished after one thought. With `proves` the judge can tell; N=666 cannot be posed."""
+    """`guess N`: the answer is N. Finished after one thought; `proves`: the judge can tell. 666 cannot be posed."""
 
     def __init__(self, name: str = "guess", proves: bool = True) -> None:
         self.name = name
@@ -137,7 +137,9 @@ class Sweep:
             verdict = await judge.self_check(problem, thought.text)
             proved = verdict is not None and verdict.ok
             confidence = 1.0 if proved else 0.5 if verdict is None else 0.0
-            yield Answer(thought.text, confidence, proved, meter.seconds, meter.tokens, meter.simulations, (thought.text,))
+            yield Answer(
+                thought.text, confidence, proved, meter.seconds, meter.tokens, meter.simulations, (thought.text,)
+            )
             if proved:
                 return
             await asyncio.sleep(self.deaf or self.pause)

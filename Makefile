@@ -1,0 +1,67 @@
+# `make` lists the targets. Each of them sets up everything it needs first: Python 3.11 or newer is all a machine must have.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --constraint constraints.txt
+RUN := $(BIN)/python run_experiment.py
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test check lint types floors heavy python clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runs ## solve a Game of 24 and a multiplication with the shipped policy
+	$(RUN) solve "4 9 10 13" domain=game24 budget=10s
+	$(RUN) solve "What is 17 * 24?" budget=2s
+
+# One thread a process: the models of the tests are tiny, and more threads than free cores are very slow.
+test heavy: export OMP_NUM_THREADS ?= 1
+
+test: $(VENV)/.develops ## run the default tests (no GPU, no network; minutes)
+	$(BIN)/python -m pytest
+
+check: lint types floors test heavy ## everything a change must pass: lint, types, floors, all tests
+
+lint: $(VENV)/.develops ## ruff
+	$(BIN)/ruff check .
+
+types: $(VENV)/.develops ## strict mypy
+	$(BIN)/mypy
+
+floors: $(VENV)/.develops ## imports point downwards only (import-linter)
+	$(BIN)/lint-imports
+
+heavy: $(VENV)/.develops ## the tests that take longer
+	$(BIN)/python -m pytest -m heavy
+
+clean: ## remove the virtual environment and all caches (runs/ stays)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- set-up: two stamps in the virtual environment, renewed when what they were made from changes ---
+
+python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "error: there is no $(PYTHON); install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: Python 3.11 or newer is needed, not $$($(PYTHON) --version 2>&1); name another: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "error: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+# torch comes first and pinned, so that nothing after it makes pip weigh other builds of it, which are gigabytes.
+$(VENV)/.runs: pyproject.toml constraints.txt | python
+	@echo "Setting up $(VENV) (the first time this downloads a few hundred megabytes) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) "$$(grep '^torch==' constraints.txt)"
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > $(VENV)/runs.txt
+	@$(INSTALL) --requirement $(VENV)/runs.txt
+	@touch $@
+
+$(VENV)/.develops: $(VENV)/.runs
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['dev'], sep='\n')" > $(VENV)/develops.txt
+	@$(INSTALL) --requirement $(VENV)/develops.txt
+	@touch $@

@@ -1,0 +1,119 @@
+"""The command line as a real process: signals, limits, what is imported, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ENTRY = str(HERE.parent.parent / "run_experiment.py")
+FAKES = ("domain=guess", "policy=counting", "search=sweep", "--config-dir", str(HERE / "conf"))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE)}
+
+
+def start(folder: Path, *arguments: str, before=None, python: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def ready() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+        if before is not None:
+            before()
+
+    return subprocess.Popen(
+        [sys.executable, *python, ENTRY, *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=ready,
+    )
+
+
+def test_solve_answers_and_exits_with_zero_without_loading_torch(tmp_path: Path):
+    process = start(tmp_path, "solve", "guess 3", *FAKES, "budget=5s", "output=json", python=("-X", "importtime"))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and json.loads(out)["answer"] == "3"
+    imported = {line.rpartition("|")[2].strip() for line in err.splitlines()}
+    assert "hydra" in imported and not {"torch", "transformers", "sympy", "matplotlib", "pyarrow", "rich"} & imported
+
+
+def test_bad_input_is_one_line_and_two(tmp_path: Path):
+    process = start(tmp_path, "solve", "hello", *FAKES)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and out == "" and len(err.splitlines()) == 1
+
+
+def interrupt_when(process: subprocess.Popen[str], ready) -> tuple[str, str]:
+    deadline = time.monotonic() + 60
+    while not ready() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    return process.communicate(timeout=30)
+
+
+def test_ctrl_c_prints_the_best_answer_so_far(tmp_path: Path):
+    process = start(
+        tmp_path, "solve", "guess 10000", *FAKES, "search.pause=0.01", "budget=100s", "output=json", "run_dir=here"
+    )
+    out, err = interrupt_when(process, lambda: (tmp_path / "here" / "manifest.json").exists() and not time.sleep(0.5))
+    assert process.returncode == 130 and "Traceback" not in err
+    said = json.loads(out)
+    assert int(said["answer"]) > 0 and said["verified"] is False
+    assert json.loads((tmp_path / "here" / "manifest.json").read_text())["status"] == "interrupted"
+
+
+def test_ctrl_c_reaches_a_real_search_that_never_waits(tmp_path: Path):
+    words = start(
+        tmp_path, "solve", "1 2 3 4 5 6 -> 9999", "policy=uniform", "search=mcts", "budget=100s", "run_dir=there"
+    )
+    out, _ = interrupt_when(words, lambda: (tmp_path / "there" / "manifest.json").exists() and not time.sleep(0.5))
+    assert words.returncode == 130 and "best so far: " in out
+
+
+def test_ctrl_c_in_an_evaluation_keeps_what_is_done(tmp_path: Path):
+    for number, workers in enumerate(("workers=1", "workers=2")):
+        folder = f"hydra.run.dir=runs/{number}"
+        process = start(
+            tmp_path,
+            "evaluate",
+            *FAKES,
+            "split=twenty",
+            "search.pause=0.1",
+            "budget=100s",
+            workers,
+            "output=json",
+            folder,
+        )
+        assert process.stdout is not None
+        first = process.stdout.readline()  # the first problem is done
+        out, err = interrupt_when(process, lambda: True)
+        assert process.returncode == 130 and "Traceback" not in err, err
+        assert json.loads(first)["answer"] == "0" and json.loads(out.splitlines()[-1])["problems"] >= 1
+        manifest = json.loads((tmp_path / "runs" / str(number) / "manifest.json").read_text())
+        assert manifest["status"] == "interrupted" and manifest["partial"] is True
+        assert (tmp_path / "runs" / str(number) / "trace.parquet").exists()
+
+
+def test_a_file_that_may_not_grow_leaves_nothing_half_written(tmp_path: Path):
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    # Enough for a manifest, not for the trace of twenty problems with up to twenty answers.
+    process = start(tmp_path, "evaluate", *FAKES, "split=twenty", "budget=40tok", "hydra.run.dir=runs/a", before=limit)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in err and len(err.splitlines()) == 1 and "too large" in err
+    names = sorted(p.name for p in (tmp_path / "runs" / "a").iterdir())
+    assert "trace.parquet" not in names and not [name for name in names if name.startswith(".")]
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path):
+    process = start(tmp_path, "evaluate", *FAKES, "split=twenty", "budget=40tok", "output=json")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    process.wait(timeout=60)

@@ -1,0 +1,75 @@
+"""Every YAML of every group makes what its group promises, and refuses an option that is misspelled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from commands.compose import close, load_domain, load_policy, load_searcher
+from commands.errors import BadInput
+from commands.launch import command_names
+from policy.base import BadPolicy, Policy
+from search.base import Searcher
+from verifiers.base import Domain, Judge
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def configs(group: str) -> list[Any]:
+    return [pytest.param(path, id=path.stem) for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+def read(path: Path) -> Any:
+    config = OmegaConf.load(path)
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+@pytest.fixture(scope="module")
+def domain() -> Domain:
+    return load_domain(read(CONF / "domain" / "game24.yaml"))
+
+
+def test_the_groups_are_complete():
+    names = {group: {path.stem for path in (CONF / group).glob("*.yaml")} for group in ("domain", "search", "policy")}
+    assert {"game24", "countdown", "countdown6", "arithmetic", "equations"} <= names["domain"]
+    searchers = {"greedy", "self_consistency", "best_of_n", "beam", "tot_bfs", "tot_dfs", "mcts", "levin"}
+    assert searchers <= names["search"]
+    assert {"shipped", "transformer", "uniform"} <= names["policy"]
+    assert {"solve", "evaluate", "plot", "compare", "pretrain"} <= set(command_names())
+
+
+@pytest.mark.parametrize("path", configs("domain"))
+def test_every_domain(path: Path):
+    made = load_domain(read(path))
+    assert isinstance(made, Domain) and isinstance(made.judge(), Judge) and made.name == path.stem
+    assert next(iter(made.problems("test", 0))).domain == made.name
+    with pytest.raises(BadInput, match="misspelled"):
+        load_domain({**read(path), "misspelled": 1})
+
+
+@pytest.mark.parametrize("path", configs("search"))
+def test_every_searcher(path: Path):
+    assert isinstance(load_searcher(read(path)), Searcher)
+    with pytest.raises(BadInput, match="misspelled"):
+        load_searcher({**read(path), "misspelled": 1})
+
+
+@pytest.mark.parametrize("path", configs("policy"))
+def test_every_policy(path: Path, domain: Domain):
+    config = read(path)
+    if any(OmegaConf.is_missing(config, key) for key in config if key != "domain"):
+        pytest.skip("names no weights of its own: a person gives them")
+    try:
+        made = load_policy(config, domain)
+    except BadPolicy as error:
+        if path.stem == "shipped":
+            pytest.skip(f"not trained yet: {error}")
+        raise
+    assert isinstance(made, Policy) and made.version and made.max_thought_tokens > 1
+    close(made)
+    with pytest.raises(BadInput, match="misspelled"):
+        load_policy({**OmegaConf.to_container(config), "misspelled": 1}, domain)
