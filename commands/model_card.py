@@ -33,6 +33,7 @@ def model_card(config: Mapping[str, Any], progress: Progress, parameters: int, r
     samples = reports[0].samples if reports else 0
     outcomes = ", ".join(f"{name} {count} x {each}" for name, (count, each) in config["outcomes"].items())
     optimisation = config["optimisation"]
+    imitation = sum(phase["schedule"]["steps"] for phase in phases)
     valuing = config["valuing"]["schedule"]["steps"]
     where = f"{platform.machine()}, threads={config['threads'] or 'all'}, device={config['device']}"
     return f"""---
@@ -48,17 +49,17 @@ and writes one thought a line. `value_head.safetensors` estimates P(a rollout fr
 
 ## Data
 
-- Demonstrations: {shares} (shares of the sequences in each phase), drawn afresh for every step from training splits only.
-  Countdown and Game of 24 demonstrations are hindsight: random legal steps whose result names the target (for
-  Game of 24, those whose result is 24 are kept); no solver is involved. Arithmetic and equations are written out in
-  random decompositions.
+- Demonstrations: {shares}
+  (shares of the sequences in each phase), drawn afresh for every step, from training splits only.
+  Countdown and Game of 24 are hindsight: random legal steps whose result names the target (for Game of 24, those whose
+  result is 24 are kept); no solver is involved. Arithmetic and equations are written out in random decompositions.
 - Outcomes: {outcomes} (training problems x rollouts of the policy itself).
 - Held out: validation and test splits by content hash, and the 100 Game of 24 puzzles of the Tree-of-Thoughts paper
   (Yao et al. 2023), under every setting.
 
 ## Training
 
-- {sum(phase["schedule"]["steps"] for phase in phases)} steps of imitation and {valuing} of valuing of
+- {imitation} steps of imitation and {valuing} of valuing of
   {config["batch_tokens"]} tokens each, {progress.tokens / 1e6:.1f} million tokens in all; Muon for the hidden matrices
   (peak learning rate {optimisation["matrix_lr"]}), AdamW for the rest ({optimisation["other_lr"]}).
 - Seed {config["seed"]}; {progress.seconds / 60:.0f} minutes of training steps ({where}).

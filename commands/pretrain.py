@@ -38,7 +38,8 @@ FREE = ("threads", "device", "out", "run_dir", "checkpoint_every", "log_every", 
 def run(cfg: DictConfig) -> int:
     folder, out = Path(str(cfg.run_dir)), Path(str(cfg.out))
     manifest = _claim(folder, cfg)
-    domains = {str(name): load_domain(domain_config(str(name))) for name in cfg.outcomes}
+    used = {*cfg.outcomes, *(name for phase in cfg.imitation.values() for name in phase.demonstrations)}
+    domains = {name: load_domain(domain_config(name)) for name in sorted(map(str, used))}
     import torch
 
     from policy.batches import Demonstrations, Encoder, Outcomes
@@ -149,9 +150,8 @@ def _rollouts(
     if not path.exists():
         played: list[Rollout] = []
         with _policy(imitated, cfg) as policy:
-            for name, domain in domains.items():
-                problems, samples = cfg.outcomes[name]
-                played += _play(policy, domain, "train", problems, samples, cfg.seed)
+            for name, (problems, samples) in cfg.outcomes.items():
+                played += _play(policy, domains[str(name)], "train", problems, samples, cfg.seed)
                 print(f"played {len(played)} rollouts ({name})", flush=True)
         lines = [{"domain": r.problem.domain, "prompt": r.problem.prompt, "thoughts": r.thoughts,
                   "correct": r.verdict.ok} for r in played]
@@ -187,7 +187,8 @@ def _report(out: Path, domains: Mapping[str, Domain], cfg: DictConfig) -> list[R
 
     reports = []
     with _policy(out, cfg) as policy:
-        for name, domain in domains.items():
+        for name in map(str, cfg.outcomes):
+            domain = domains[name]
             count, samples = cfg.report.problems, cfg.report.samples
             greedy = _play(policy, domain, "validation", count, 1, cfg.seed, sampling=Sampling.GREEDY)
             sampled = _play(policy, domain, "validation", count, samples, cfg.seed)

@@ -39,10 +39,11 @@ class Codec:
             if token not in special:
                 self.kinds[token] = END if "\n" in string else TEXT
         for token in {tokenizer.eos_token_id, *ends} - {None}:
-            self.kinds[token] = END
-        if not any("\n" in string for string in self._strings):
-            raise BadPolicy("the tokenizer cannot spell a newline, which ends a thought")
+            if token < vocabulary:
+                self.kinds[token] = END
         self.encode = lru_cache(maxsize=8192)(self._encode)
+        if not any("\n" in self._strings[token] for token in self.encode("1\n1") if token < known):
+            raise BadPolicy("the tokenizer cannot spell a newline, which ends a thought")
         self._newline = self._newline_of_characters(special)
 
     def _encode(self, text: str) -> tuple[int, ...]:

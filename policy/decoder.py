@@ -313,7 +313,9 @@ class TreeDecoder:
         if kind == END:
             row.ended = True
             row.tokens = self.codec.after(row.text, row.state, row.thought)
-            if row.slot >= 0 and row.tokens[: row.fed] != [*row.state, *row.thought][: row.fed]:
+            # Subwords may spell the whole line otherwise than they were drawn: then what was fed is of no use.
+            fed = [*row.state, *row.thought][: row.fed]
+            if row.slot >= 0 and (row.fed >= len(row.tokens) or row.tokens[: row.fed] != fed):
                 self.batch.reload(row)
         elif kind == STOP or len(row.thought) >= self.max_thought_tokens:
             self.batch.drop(row)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from policy.base import Sampling, Thought
 from policy.budget import Meter
-from verifiers.base import State
+from verifiers.base import State, derive_seed
 
 Line = tuple[str, float, float | None]
 """Text, log-probability [nats], value."""
@@ -29,13 +29,13 @@ class Call:
 class Scripted:
     """Proposes the thoughts a script names for each line of thought, in the script's order.
 
-    GREEDY is the likeliest entry, DISTINCT walks the entries once, INDEPENDENT walks them round and round.
+    GREEDY is the likeliest entry, DISTINCT walks the entries once, INDEPENDENT picks any.
     A text that ends in the escape character '\\x1b' is proposed without it, as cut off.
 
     Args:
         script: thoughts so far -> what may come next; a line it does not name has no next thought.
         max_thought_tokens: the bound it promises (texts must be shorter).
-        tick: called before each token, e.g. to advance a fake clock; `meter.expired` is checked after it.
+        tick: called at each token, e.g. to advance a fake clock; `meter.expired` is checked before it.
         pauses: how often a request lets other tasks run before it answers, by (state, first); for shuffling the
             order in which concurrent requests finish.
     """
@@ -58,29 +58,31 @@ class Scripted:
     async def propose(
         self, state: State, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int = 0
     ) -> list[Thought]:
-        """See Policy; the seed changes nothing."""
+        """See Policy; the seed matters to INDEPENDENT only."""
         self.calls.append(Call(state, k, sampling, seed, first))
         for _ in range(1 + (self._pauses(state, first) if self._pauses else 0)):
             await asyncio.sleep(0)
-        thoughts = []
-        for line in self._chosen(self._script.get(state.thoughts, ()), k, sampling, first):
+        thoughts: list[Thought] = []
+        for line in self._chosen(state, k, sampling, seed, first):
             thought = _thought(line)
             for _ in range(thought.tokens):
-                if self._tick is not None:
-                    self._tick()
                 if meter.expired:
                     return thoughts
+                if self._tick is not None:
+                    self._tick()
             thoughts.append(thought)
         return thoughts
 
-    def _chosen(self, lines: Sequence[Line], k: int, sampling: Sampling, first: int) -> Sequence[Line]:
+    def _chosen(self, state: State, k: int, sampling: Sampling, seed: int, first: int) -> Sequence[Line]:
+        lines = self._script.get(state.thoughts, ())
         if not lines:
             return ()
         if sampling is Sampling.GREEDY:
             return (max(lines, key=lambda line: line[1]),)
         if sampling is Sampling.DISTINCT:
             return lines[first : first + k]
-        return [lines[index % len(lines)] for index in range(first, first + k)]
+        picks = (derive_seed(seed, *state.thoughts, index) for index in range(first, first + k))
+        return [lines[pick % len(lines)] for pick in picks]
 
 
 def _thought(line: Line) -> Thought:

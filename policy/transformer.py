@@ -98,17 +98,22 @@ def _cores() -> int:
 
 
 def _locate(path: str) -> Path:
-    """The folder meant by a path; what is not there may be a name on the hub."""
-    source = Path(path).expanduser()
-    if not source.is_dir() and not source.is_absolute() and (_ROOT / source).is_dir():
-        return _ROOT / source
+    """The folder meant by a policy's path; what is not there may be a name on the hub."""
+    source = _beside(path)
     if not source.is_dir() and (source.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1):
         raise BadPolicy(f"there is no policy folder {path!r}")
     return source
 
 
+def _beside(path: str) -> Path:
+    """The path itself, or the folder of that name beside this package."""
+    source = Path(path).expanduser()
+    there = _ROOT / source  # an absolute path stays what it is
+    return there if there.is_dir() and not source.is_dir() else source
+
+
 def _existing(path: str, what: str) -> Path:
-    folder = _locate(path)
+    folder = _beside(path)
     if not folder.is_dir():
         raise BadPolicy(f"there is no {what} folder {path!r}")
     return folder

@@ -22,7 +22,7 @@ class Beam(LevelSearch):
         check_thoughts: bool = True,
         max_depth: int = 24,
         k: int = 4,
-        width: int = 4,
+        width: int = 2,
         in_flight: int = 16,
         value_weight: float = 1.0,
     ) -> None:

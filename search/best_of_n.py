@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Callable
 
-from search.anytime import Anytime
 from search.base import Answer
+from search.chains import Chains, Line
 from search.thinking import Thinking, line_confidence
-from search.tree import Outcome, Step
+from search.tree import Outcome
 
 
-class BestOfN(Anytime):
+class BestOfN(Chains):
     """The finished line of the highest value stands; where there are no values, of the highest mean log-probability.
 
-    n is as many as the budget allows.
-
-    Args:
-        check_thoughts, max_depth: see Anytime.
-        in_flight: lines that are thought at the same time.
+    n is as many as the budget allows; the greedy line is one of them. Args: see Chains.
     """
 
-    def __init__(self, check_thoughts: bool = True, max_depth: int = 24, in_flight: int = 16) -> None:
-        super().__init__(check_thoughts, max_depth)
-        if in_flight < 1:
-            raise ValueError("in_flight must be at least 1")
-        self.in_flight = in_flight
+    def chooser(self, thinking: Thinking) -> Callable[[Line], Answer | None]:
+        """The best line so far stands."""
+        best = (-1, 0.0)
 
-    async def think(self, thinking: Thinking) -> AsyncGenerator[Answer, None]:
-        """Sample lines until the meter is out, or an answer is proved."""
-        best = score(thinking.first_line)
-        async for line in thinking.samples(self.in_flight):
-            if score(line) > best:
-                best = score(line)
-                answer = thinking.offer(line[-1], line_confidence(line))
-                if answer is not None:
-                    yield answer
+        def choose(line: Line) -> Answer | None:
+            nonlocal best
+            if score(line) <= best:
+                return None
+            best = score(line)
+            return thinking.offer(line[-1], line_confidence(line))
+
+        return choose
 
 
-def score(line: Sequence[Step]) -> tuple[int, float]:
-    """Proved lines first, then those nobody can test by value, else by log-probability a token; higher is better."""
-    if not line or line[-1].outcome not in (Outcome.PROVED, Outcome.FINISHED):
-        return (0, 0.0)
+def score(line: Line) -> tuple[int, float]:
+    """A proof, else the value in [0, 1], else the mean log-probability of a token [nats]; higher is better."""
     if line[-1].outcome is Outcome.PROVED:
-        return (2, 0.0)
+        return (1, 0.0)
     value = line[-1].thought.value
     if value is not None:
-        return (1, value)
-    return (1, sum(step.thought.logprob for step in line) / sum(step.thought.tokens for step in line))
+        return (0, value)
+    return (0, sum(step.thought.logprob for step in line) / sum(step.thought.tokens for step in line))

@@ -21,7 +21,7 @@ class Chains(Anytime):
         check_thoughts, max_depth: see Anytime.
     """
 
-    def __init__(self, in_flight: int = 8, check_thoughts: bool = True, max_depth: int = 24) -> None:
+    def __init__(self, in_flight: int = 16, check_thoughts: bool = True, max_depth: int = 24) -> None:
         super().__init__(check_thoughts, max_depth)
         if in_flight < 1:
             raise ValueError("in_flight must be at least 1")
@@ -44,7 +44,7 @@ class Chains(Anytime):
                         yield answer
             if thinking.over:
                 return
-            count = int(min(self.in_flight, thinking.meter.simulations_left))
+            count = int(min(self.in_flight, thinking.room, thinking.meter.simulations_left))
             lines = await thinking.chains([thinking.tree.state] * count, first=first)
             first += count
             for _ in lines:

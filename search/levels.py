@@ -12,7 +12,6 @@ from search.thinking import Thinking
 from search.tree import Node
 from search.votes import TreeVotes
 
-
 Score = float | tuple[float, float]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -133,24 +133,6 @@ class Thinking:
                     states[i] = steps[0].state
         return lines
 
-    async def samples(self, in_flight: int) -> AsyncGenerator[list[Step], None]:
-        """Independent lines from the start, wave after wave, each one simulation; empty ones are left out.
-
-        Ends when the search is over, or when the policy has nothing to say.
-        """
-        first = 0
-        while not self.over:
-            wave = int(min(in_flight, self.room, self.meter.simulations_left))
-            before = self.thoughts
-            lines = await self.chains([self.tree.state] * wave, first=first)
-            first += wave
-            for line in lines:
-                self.meter.count_simulation()
-                if line:
-                    yield line
-            if self.thoughts == before:
-                return
-
     async def greedy(self) -> Answer | None:
         """System 1: one greedy line. Its answer is the first, even if refuted (then with confidence 0)."""
         [line] = await self.chains([self.tree.state], Sampling.GREEDY)
@@ -185,9 +167,11 @@ class Thinking:
         thoughts = await self._policy.propose(
             state, k, sampling=sampling, seed=self._seed, meter=self.meter, first=first
         )
-        return [await self._judged(state, thought) for thought in thoughts]
+        # System 1 gets no help: an illegal step of the greedy line stands, and shows in its answer.
+        check = self._check_thoughts and sampling is not Sampling.GREEDY
+        return [await self._judged(state, thought, check) for thought in thoughts]
 
-    async def _judged(self, state: State, thought: Thought) -> Step:
+    async def _judged(self, state: State, thought: Thought, check: bool) -> Step:
         """The thought with its verdict; left open if the judge has not spoken by the deadline."""
         after = state.then(thought.text)
         if not thought.complete or not thought.text.strip():
@@ -195,13 +179,13 @@ class Thinking:
         left = self.meter.seconds_left
         try:
             async with asyncio.timeout(None if math.isinf(left) else max(left, JUDGE_GRACE)):
-                outcome, answer = await self._verdict(state, after)
+                outcome, answer = await self._verdict(state, after, check)
         except TimeoutError:
             outcome, answer = Outcome.OPEN, None
         return Step(thought, after, outcome, answer)
 
-    async def _verdict(self, before: State, after: State) -> tuple[Outcome, str | None]:
-        if self._check_thoughts and not (await self._judge.check_thought(before, after.thoughts[-1])).ok:
+    async def _verdict(self, before: State, after: State, check: bool) -> tuple[Outcome, str | None]:
+        if check and not (await self._judge.check_thought(before, after.thoughts[-1])).ok:
             return Outcome.DEAD, None
         answer = await self._judge.answer(after)
         if answer is None:

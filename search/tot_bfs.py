@@ -17,7 +17,7 @@ class TotBFS(LevelSearch):
     """
 
     def __init__(
-        self, check_thoughts: bool = True, max_depth: int = 24, k: int = 6, width: int = 4, in_flight: int = 16
+        self, check_thoughts: bool = True, max_depth: int = 24, k: int = 8, width: int = 3, in_flight: int = 16
     ) -> None:
         super().__init__(_score, k, width, in_flight, check_thoughts, max_depth)
 

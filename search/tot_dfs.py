@@ -12,6 +12,9 @@ from search.thinking import Thinking
 from search.tree import Node, estimate, line_logprob
 from search.votes import TreeVotes
 
+LEAST = 1e-3
+"""Below this threshold nothing is pruned any more."""
+
 
 class TotDFS(Anytime):
     """Follow the best thought, prune what is valued below a threshold, and backtrack; no line is visited twice.
@@ -40,7 +43,7 @@ class TotDFS(Anytime):
             async with aclosing(_descend(thinking, votes, thinking.tree, k, threshold)) as answers:
                 async for answer in answers:
                     yield answer
-            k, threshold = 2 * k, threshold / 2
+            k, threshold = 2 * k, threshold / 2 if threshold > LEAST else 0.0
 
 
 async def _descend(

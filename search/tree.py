@@ -1,4 +1,4 @@
-"""The tree of thoughts: judged thoughts, nodes, and the bookkeeping every tree search shares. No algorithm lives here."""
+"""The tree of thoughts: judged thoughts, nodes, and the bookkeeping of every tree search. No algorithm lives here."""
 
 from __future__ import annotations
 

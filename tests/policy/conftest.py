@@ -24,8 +24,9 @@ ALPHABET = ("<bos>", "<eos>", "\n", *"12+=ab")
 HIDDEN = 16
 
 
-def small_tokenizer() -> PreTrainedTokenizerFast:
-    backend = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(ALPHABET)}, merges=[]))
+def small_tokenizer(newline: str = "\n") -> PreTrainedTokenizerFast:
+    vocabulary = {token.replace("\n", newline): i for i, token in enumerate(ALPHABET)}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     backend.decoder = decoders.Fuse()
     backend.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 0)])
     return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>")
@@ -51,9 +52,11 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     def make(architecture: str = "llama", tokenizer: PreTrainedTokenizerFast | None = None) -> Path:
         name = (architecture, id(tokenizer))
         if name not in made:
-            tokenizer = tokenizer or small_tokenizer()
+            # AutoTokenizer reads any tokenizer of a Qwen2 folder as a byte-level one, and adds an end of its own.
+            qwen = architecture == "qwen2"
+            tokenizer = tokenizer or small_tokenizer("\u010a" if qwen else "\n")
             folder = tmp_path_factory.mktemp(architecture)
-            model = build(architecture, len(tokenizer))
+            model = build(architecture, len(tokenizer) + qwen)
             with torch.no_grad():
                 for parameter in model.parameters():  # random weights that matter: far from uniform
                     if parameter.ndim == 2:

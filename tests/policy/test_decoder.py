@@ -72,7 +72,7 @@ class Reference:
             logprob += float(logprobs[token])
             thought.append(token)
             tokens.append(token)
-            if "\n" in self.tokenizer.decode([token]) or token == self.tokenizer.eos_token_id:
+            if "\n" in self.tokenizer.decode([token]) or token in self.tokenizer.all_special_ids:
                 break
         ended = "\n" in self.tokenizer.decode(thought[-1:]) or thought[-1] == self.tokenizer.eos_token_id
         written = self.tokenizer.decode(thought, skip_special_tokens=True).split("\n")[0]
@@ -128,7 +128,7 @@ async def test_values_and_log_probabilities_are_the_plain_forward_pass(
 
 def eos_minus_newline(reference: Reference, s: State, thought: str) -> float:
     logprobs = reference.next(list(reference.tokenizer(text_of(s) + thought)["input_ids"]))
-    newline = reference.tokenizer.convert_tokens_to_ids("\n")
+    newline = reference.tokenizer("\n")["input_ids"][-1]
     return float(logprobs[reference.tokenizer.eos_token_id] - logprobs[newline])
 
 
