@@ -32,22 +32,32 @@ class _Sequence:
         self._rules = rules
         self._state = state
         self._rng = np.random.default_rng(seed)
+        self._draws = 0
         self._repeats = 0
+        self._support = 0
         self.texts: dict[str, None] = {}
         self.stuck = False
-        for _ in range(SUPPORT_DRAWS):
-            self.draw()
-        self.logprob = -math.log(max(len(self.texts), 1))
+
+    @property
+    def known(self) -> bool:
+        """Were there enough draws to tell how many steps there are?"""
+        return self.stuck or self._draws >= SUPPORT_DRAWS
+
+    @property
+    def logprob(self) -> float:
+        """Log-probability [nats] of each step, as far as the first draws tell."""
+        return -math.log(max(self._support, 1))
 
     def draw(self) -> None:
-        if self.stuck:
-            return
         text = self._rules.random_thought(self._state, self._rng)
         if text is None:
             self.stuck = True
             return
         self._repeats = self._repeats + 1 if text in self.texts else 0
         self.texts[text] = None
+        self._draws += 1
+        if self._draws <= SUPPORT_DRAWS:
+            self._support = len(self.texts)
 
     def exhausted(self, patience: int) -> bool:
         return self.stuck or self._repeats >= patience
@@ -83,9 +93,12 @@ class Uniform:
         await asyncio.sleep(0)
         if sampling is Sampling.GREEDY:
             sampling, k, first = Sampling.INDEPENDENT, min(k, 1), 0
-        if meter.expired:
-            return []
         sequence = self._sequence(state, seed)
+        while not sequence.known:
+            if meter.expired:
+                return []
+            sequence.draw()
+            await asyncio.sleep(0)
         thoughts: list[Thought] = []
         for index in range(first, first + k):
             if sampling is Sampling.DISTINCT:
