@@ -11,7 +11,6 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from policy.attention import NAME as ATTENTION
 from policy.base import BadPolicy, Sampling, Thought
 from policy.budget import Meter
 from policy.codec import Codec
@@ -129,7 +128,7 @@ def _load(name: str, local: bool, dtype: str, revision: str | None) -> tuple[Any
     options = {"local_files_only": local, "revision": revision or "main"}
     try:
         model, report = loader.from_pretrained(
-            name, dtype=kind, attn_implementation=ATTENTION, output_loading_info=True, **options
+            name, dtype=kind, attn_implementation="sdpa", output_loading_info=True, **options
         )
     except Exception as error:
         where = "load the policy folder" if local else "find a folder, or load from the hub, the policy"
