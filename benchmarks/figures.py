@@ -1,7 +1,8 @@
-"""Every figure of the README, measured anew: python -m benchmarks.figures [group ...]
+"""Every figure of the README, measured anew: python -m benchmarks.figures [GROUP | GROUP/NAME ...]
 
 Runs the evaluations one after another (nothing else should run beside them), skips those already in runs/figures, and
-prints a table. Groups: tokens (Game of 24 and countdown-6 at equal tokens), seconds (accuracy against time).
+prints a table. Groups: tokens (Game of 24 and countdown-6 at equal tokens), seconds (accuracy against time). Only
+evaluations whose GROUP/NAME begins with one of the arguments are run, such as seconds/game24.
 """
 
 from __future__ import annotations
@@ -44,24 +45,24 @@ def seconds() -> Iterator[tuple[str, list[str]]]:
 GROUPS = {"tokens": tokens, "seconds": seconds}
 
 
-def main(names: list[str]) -> int:
-    unknown = [name for name in names if name not in GROUPS]
-    if unknown:
-        print(f"there is no group {unknown[0]!r}; allowed: {', '.join(GROUPS)}", file=sys.stderr)
+def main(prefixes: list[str]) -> int:
+    known = {f"{group}/{name}": options for group, runs in GROUPS.items() for name, options in runs()}
+    chosen = {name: options for name, options in known.items() if name.startswith(tuple(prefixes or GROUPS))}
+    if not chosen:
+        print(f"nothing begins with {' or '.join(prefixes)}; allowed: {', '.join(known)}", file=sys.stderr)
         return 2
-    for group in names or list(GROUPS):
-        for name, options in GROUPS[group]():
-            folder = RUNS / group / name
-            if not (folder / "summary.json").exists():
-                command = [sys.executable, "run_experiment.py", "evaluate", *options, f"hydra.run.dir={folder}"]
-                subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
-                               env={**os.environ, "OMP_NUM_THREADS": "1"})
-            summary = json.loads((folder / "summary.json").read_text())
-            low, high = summary["ci95"]
-            print(f"{name:48} solved {summary['solved']:3}/{summary['problems']} "
-                  f"[{low:.2f}, {high:.2f}] greedy {summary['greedy_accuracy']:.2f} "
-                  f"seconds {summary['mean_seconds']:6.2f} max {summary['max_seconds']:6.2f} "
-                  f"tokens {summary['mean_tokens']:7.0f} ece {summary['ece']:.2f}", flush=True)
+    for name, options in chosen.items():
+        folder = RUNS / name
+        if not (folder / "summary.json").exists():
+            command = [sys.executable, "run_experiment.py", "evaluate", *options, f"hydra.run.dir={folder}"]
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
+                           env={**os.environ, "OMP_NUM_THREADS": "1"})
+        summary = json.loads((folder / "summary.json").read_text())
+        low, high = summary["ci95"]
+        print(f"{name:48} solved {summary['solved']:3}/{summary['problems']} "
+              f"[{low:.2f}, {high:.2f}] greedy {summary['greedy_accuracy']:.2f} "
+              f"seconds {summary['mean_seconds']:6.2f} max {summary['max_seconds']:6.2f} "
+              f"tokens {summary['mean_tokens']:7.0f} ece {summary['ece']:.2f}", flush=True)
     return 0
 
 

@@ -77,8 +77,9 @@ async def one_by_one(searches: Sequence[Coroutine[None, None, None]]) -> None:
 
 
 def measure(
-    options: argparse.Namespace, problems: Sequence[Problem], judge: Judge, budget: Budget, in_flight: int, at_once: bool
-) -> Rate:
+    options: argparse.Namespace, problems: Sequence[Problem], judge: Judge, budget: Budget, in_flight: int,
+    at_once: bool,
+) -> Rate:  # fmt: skip
     """Thoughts per second of a fresh decoder."""
     transformer = Transformer(options.policy, threads=options.threads, max_thought_tokens=48)
     policy = Counting(transformer)

@@ -9,7 +9,6 @@ from transformers import PreTrainedTokenizerBase
 
 from policy.base import BadPolicy
 
-
 # What a token means inside a thought. Plain numbers: they are compared for every token that is drawn.
 TEXT = 0
 END = 1  # holds a newline, or is the end-of-sequence token: the thought is complete

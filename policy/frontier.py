@@ -142,7 +142,8 @@ class Frontier(Generic[W]):
         return starts, stops
 
     def _push(self, partial: Partial) -> None:
-        heapq.heappush(self._heap, (-partial.perturbed, next(self._order), partial))
+        if partial.perturbed > -float("inf"):  # what has probability 0 is never reached
+            heapq.heappush(self._heap, (-partial.perturbed, next(self._order), partial))
 
     def _push_rest(self, partial: Partial) -> None:
         if partial.rest is not None:

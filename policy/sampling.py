@@ -27,7 +27,7 @@ _CHILD = np.uint64(0xD1B54A32D192ED03)
 
 def state_key(seed: int, tokens: Sequence[int], sample: int = 0) -> int:
     """The 64-bit key of a state's sample sequence under a seed."""
-    content = np.asarray((seed, sample, *tokens), dtype=np.int64).tobytes()
+    content = f"{seed} {sample} ".encode() + np.asarray(tokens, dtype=np.int64).tobytes()
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 

@@ -50,6 +50,11 @@ class Transformer:
         dtype: str = "float32", device: str = "cpu", max_thought_tokens: int = 64, max_batch: int = 256,
         cache_mb: int = 256, temperature: float = 1.0, revision: str | None = None,
     ) -> None:  # fmt: skip
+        if temperature <= 0 or cache_mb < 0 or min(max_thought_tokens, max_batch, threads or 1) < 1:
+            raise BadPolicy(
+                "a policy's threads, max_thought_tokens and max_batch must be at least 1, cache_mb at least 0, "
+                "and its temperature above 0"
+            )
         torch.set_num_threads(threads or _cores())
         _logging.disable_progress_bar()
         source = _locate(path)

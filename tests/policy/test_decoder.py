@@ -35,7 +35,9 @@ def meter() -> Meter:
 async def make(tiny_folder: Callable[..., Path]) -> AsyncIterator[Make]:
     policies = []
 
-    def build(architecture: str = "llama", tokenizer: PreTrainedTokenizerFast | None = None, **options: int) -> Transformer:
+    def build(
+        architecture: str = "llama", tokenizer: PreTrainedTokenizerFast | None = None, **options: int
+    ) -> Transformer:
         folder = tiny_folder(architecture, tokenizer)
         policies.append(Transformer(str(folder), threads=1, **{"max_thought_tokens": LONGEST, **options}))
         return policies[-1]
@@ -96,7 +98,9 @@ def text_of(s: State) -> str:
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "neox"])
-async def test_greedy_is_the_plain_forward_pass(architecture: str, make: Make, tiny_folder: Callable[..., Path]) -> None:
+async def test_greedy_is_the_plain_forward_pass(
+    architecture: str, make: Make, tiny_folder: Callable[..., Path]
+) -> None:
     policy, reference = make(architecture), Reference(tiny_folder(architecture))
     for s in STATES:
         (thought,) = await policy.propose(s, 3, sampling=Sampling.GREEDY, seed=0, meter=meter())
@@ -227,7 +231,7 @@ async def test_a_meter_that_is_out_stops_at_the_next_token(sampling: Sampling, m
     else:
         assert all(t.text in texts and t.tokens <= 8 for t in stopped)
     assert len(other) == 4
-    assert not any(not row.gone for row in policy.decoder.batch.rows)
+    assert not any(not row.gone for row in policy.decoder.scheduler.batch.rows)
 
 
 async def test_an_expired_meter_decodes_nothing(make: Make) -> None:
@@ -235,7 +239,7 @@ async def test_an_expired_meter_decodes_nothing(make: Make) -> None:
     spent = meter()
     spent.cancel()
     assert await policy.propose(STATES[0], 4, sampling=Sampling.DISTINCT, seed=0, meter=spent) == []
-    assert policy.decoder.trunk.fed == 0
+    assert policy.decoder.scheduler.trunk.fed == 0
 
 
 async def test_a_cancelled_task_leaves_the_batch(make: Make) -> None:
@@ -252,32 +256,33 @@ async def test_a_cancelled_task_leaves_the_batch(make: Make) -> None:
     assert any(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
     (thought,) = await policy.propose(STATES[0], 1, sampling=Sampling.GREEDY, seed=0, meter=meter())
     assert thought.tokens > 0
-    assert not policy.decoder._by_meter and not policy.decoder._priming and not policy.decoder._asking
+    scheduler = policy.decoder.scheduler
+    assert not (scheduler.live or scheduler._priming or scheduler._asking)
 
 
 async def test_shared_prefixes_are_read_once(make: Make) -> None:
     policy = make()
     s = state("12+ab=" * 10)
     await policy.propose(s, 8, sampling=Sampling.INDEPENDENT, seed=0, meter=meter())
-    fed = policy.decoder.trunk.fed
+    fed = policy.decoder.scheduler.trunk.fed
     (thought,) = await policy.propose(s, 1, sampling=Sampling.GREEDY, seed=0, meter=meter())
-    assert policy.decoder.trunk.fed - fed <= thought.tokens
+    assert policy.decoder.scheduler.trunk.fed - fed <= thought.tokens
     if thought.complete:
-        fed = policy.decoder.trunk.fed
+        fed = policy.decoder.scheduler.trunk.fed
         (after,) = await policy.propose(s.then(thought.text), 1, sampling=Sampling.GREEDY, seed=0, meter=meter())
-        assert policy.decoder.trunk.fed - fed <= after.tokens
-    fed = policy.decoder.trunk.fed
+        assert policy.decoder.scheduler.trunk.fed - fed <= after.tokens
+    fed = policy.decoder.scheduler.trunk.fed
     longer = state("12+ab=" * 10, "1+1=2")
     (one,) = await policy.propose(longer, 1, sampling=Sampling.GREEDY, seed=0, meter=meter())
-    assert policy.decoder.trunk.fed - fed <= len("1+1=2\n") + one.tokens + 1
+    assert policy.decoder.scheduler.trunk.fed - fed <= len("1+1=2\n") + one.tokens + 1
 
 
 async def test_distinct_siblings_share_what_they_begin_with(make: Make) -> None:
     policy = make()
     await policy.propose(STATES[0], 1, sampling=Sampling.GREEDY, seed=0, meter=meter())
-    fed = policy.decoder.trunk.fed
+    fed = policy.decoder.scheduler.trunk.fed
     thoughts = await policy.propose(STATES[0], 16, sampling=Sampling.DISTINCT, seed=0, meter=meter())
-    assert policy.decoder.trunk.fed - fed < 1.3 * sum(t.tokens for t in thoughts)
+    assert policy.decoder.scheduler.trunk.fed - fed < 1.3 * sum(t.tokens for t in thoughts)
 
 
 async def test_the_memory_bound_holds_and_eviction_changes_nothing(make: Make) -> None:
@@ -290,11 +295,11 @@ async def test_the_memory_bound_holds_and_eviction_changes_nothing(make: Make) -
     free = make()
     expected = [await texts(free, s) for s in states]
     tight = make(cache_mb=0)
-    tight.decoder.cache.limit = 20_000
+    tight.decoder.scheduler.cache.limit = 20_000
     for s, e in zip(states, expected, strict=True):
         assert await texts(tight, s) == e
-        assert tight.decoder.cache.bytes <= 20_000
-    assert free.decoder.cache.bytes > 20_000
+        assert tight.decoder.scheduler.cache.bytes <= 20_000
+    assert free.decoder.scheduler.cache.bytes > 20_000
     none = make(cache_mb=0)
     assert [await texts(none, s) for s in states[:6]] == expected[:6]
 
@@ -321,7 +326,7 @@ async def test_an_error_in_the_thread_reaches_every_caller(make: Make) -> None:
     def broken(*args: object) -> None:
         raise ArithmeticError("the model broke")
 
-    policy.decoder.trunk.logprobs = broken  # type: ignore[assignment, method-assign]
+    policy.decoder.scheduler.trunk.logprobs = broken  # type: ignore[assignment, method-assign]
     calls = [policy.propose(s, 2, sampling=Sampling.DISTINCT, seed=0, meter=meter()) for s in STATES]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(outcome, DecoderError) for outcome in outcomes)

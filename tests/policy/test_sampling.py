@@ -167,6 +167,18 @@ def test_independent_follows_the_distribution() -> None:
         assert chi_square(np.bincount(drawn, minlength=4), p * 8000) < 4
 
 
+def test_what_has_probability_zero_is_never_reached() -> None:
+    frontier: Frontier[Walker] = Frontier(1)
+    (root,), _ = frontier.schedule(3)
+    walker = Walker(root)
+    frontier.walking.add(walker)
+    logprobs = np.array([[-0.5, -np.inf, -1.0, -np.inf]])
+    children = perturb(logprobs, np.zeros(1), np.zeros(1), np.array([7], dtype=np.uint64))
+    frontier.expand(walker, Siblings((), *(array[0].tolist() for array in children)))
+    starts, _ = frontier.schedule(3)
+    assert {walker.partial.tokens, *(partial.tokens for partial in starts)} == {(0,), (2,)}
+
+
 def test_noise_does_not_depend_on_the_batch() -> None:
     rng = np.random.default_rng(0)
     logprobs = np.log(rng.dirichlet(np.ones(50), size=16))
@@ -183,7 +195,7 @@ def test_noise_does_not_depend_on_the_batch() -> None:
 
 
 def test_keys_differ_by_seed_state_and_sample() -> None:
-    keys = {state_key(s, tokens, n) for s in (0, 1, -1, 2**62) for tokens in ((), (1,), (1, 2)) for n in (0, 1, 2)}
+    keys = {state_key(s, tokens, n) for s in (0, 1, -1, 2**70) for tokens in ((), (1,), (1, 2)) for n in (0, 1, 2)}
     assert len(keys) == 36
 
 

@@ -94,6 +94,11 @@ def test_an_unknown_dtype(folder: Path) -> None:
     refused("no dtype 'float33'", str(folder), dtype="float33")
 
 
+@pytest.mark.parametrize("option", ["threads", "max_thought_tokens", "max_batch", "temperature", "cache_mb"])
+def test_sizes_must_be_positive(option: str) -> None:
+    refused("must be at least 1", "anything", **{option: -1})
+
+
 def test_a_corrupt_value_head(folder: Path) -> None:
     (folder / FILE).write_bytes(b"junk")
     refused("cannot read the value head", str(folder))
