@@ -99,6 +99,28 @@ def test_ctrl_c_in_an_evaluation_keeps_what_is_done(tmp_path: Path):
         assert (tmp_path / "runs" / str(number) / "trace.parquet").exists()
 
 
+def descendants(pid: int) -> set[int]:
+    children: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            children |= {child} | descendants(child)
+    return children
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
+    process = start(tmp_path, "evaluate", *FAKES, "split=twenty", "search.pause=0.1", "budget=100s", "workers=2",
+                    "output=json", "hydra.run.dir=runs/killed")
+    assert process.stdout is not None and process.stdout.readline()  # the first problem is done: workers are there
+    workers = descendants(process.pid)
+    assert len(workers) >= 2
+    process.kill()
+    process.communicate(timeout=30)
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+
+
 def test_a_file_that_may_not_grow_leaves_nothing_half_written(tmp_path: Path):
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
