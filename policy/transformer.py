@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 import transformers
@@ -21,6 +24,7 @@ from policy.value_head import ValueHead
 from verifiers.base import State
 
 _logging: Any = transformers.logging
+_hub: Any = transformers.utils.hub
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -130,6 +134,9 @@ def _load(name: str, local: bool, dtype: str, revision: str | None) -> tuple[Any
     if not isinstance(kind, torch.dtype):
         raise BadPolicy(f"there is no dtype {dtype!r}; use 'float32', 'bfloat16' or 'float16'")
     loader: Any = AutoModelForCausalLM
+    if not local and not _hub_answers():
+        # The hub's client would retry for most of a minute; offline, it still loads what is in its cache.
+        _hub.constants.HF_HUB_OFFLINE = True
     options = {"local_files_only": local, "revision": revision or "main"}
     try:
         model, report = loader.from_pretrained(
@@ -145,6 +152,18 @@ def _load(name: str, local: bool, dtype: str, revision: str | None) -> tuple[Any
     except Exception as error:
         raise BadPolicy(f"cannot load the tokenizer of {name!r}: {_line(error)}") from error
     return model, tokenizer
+
+
+def _hub_answers() -> bool:
+    """Can the hub be reached? Behind a proxy only its client can tell."""
+    if getproxies():
+        return True
+    hub = urlsplit(_hub.constants.ENDPOINT)
+    try:
+        socket.create_connection((hub.hostname, hub.port or 443), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _adapt(model: Any, folder: Path) -> Any:
