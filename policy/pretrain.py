@@ -22,16 +22,23 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from policy.batches import IGNORE, NO_VALUE, Batch, Batches
+from policy.files import write_atomically
 from policy.value_head import ValueHead
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The language model's shape (a Llama: rotary positions, SwiGLU, tied embeddings)."""
+    """The language model's shape (a Llama: rotary positions, SwiGLU, tied embeddings).
+
+    Attributes:
+        key_value_heads: heads of keys and values that the query heads share (Shazeer 2019; Ainslie et al. 2023): the
+            fewer, the less memory is read for each token of a thought.
+    """
 
     hidden_size: int = 192
     layers: int = 5
     heads: int = 4
+    key_value_heads: int = 1
     intermediate_size: int = 512
     max_length: int = 512
 
@@ -96,7 +103,7 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> Ll
         torch.manual_seed(seed % 2**63)
         return LlamaForCausalLM(LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=shape.hidden_size, num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads, num_key_value_heads=shape.heads,
+            num_attention_heads=shape.heads, num_key_value_heads=shape.key_value_heads,
             intermediate_size=shape.intermediate_size, max_position_embeddings=shape.max_length,
             tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -208,9 +215,9 @@ class Trainer:
         state = {"model": self.model.state_dict(), "head": self.head.state_dict(),
                  "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
                  "progress": vars(self.progress)}
-        write_atomically(self.folder / "checkpoint.pt", lambda path: torch.save(state, path))
+        write_atomically(self.folder / "checkpoint.pt", lambda file: torch.save(state, file))
         lines = "".join(json.dumps(row) + "\n" for row in self.progress.curve)
-        write_atomically(self.folder / "curve.jsonl", lambda path: path.write_text(lines))
+        write_atomically(self.folder / "curve.jsonl", lambda file: file.write(lines.encode()))
 
     def resume(self) -> bool:
         """Continue from the checkpoint if there is one."""
@@ -232,19 +239,6 @@ def native_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside the target, then rename it into place: the target is whole or untouched."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save_policy(model: LlamaForCausalLM, head: ValueHead, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

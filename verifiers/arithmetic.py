@@ -44,7 +44,7 @@ class Arithmetic:
 
     Args:
         name: the domain's name.
-        max_digits: of a generated operand, 3 to 6; generated factors have at most max_digits - 1 and 2.
+        max_digits: of a generated operand, 2 to 6; of a generated factor one less, but at least 2.
         max_terms: of a generated plain sum, at least 2.
         max_operands: of a parsed problem and of a thought.
     """
@@ -52,8 +52,8 @@ class Arithmetic:
     def __init__(
         self, name: str = "arithmetic", max_digits: int = 4, max_terms: int = 4, max_operands: int = 12
     ) -> None:
-        if not 3 <= max_digits <= 6 or max_terms < 2 or max_operands < max_terms:
-            raise ValueError("arithmetic needs max_digits in 3..6 and 2 <= max_terms <= max_operands")
+        if not 2 <= max_digits <= 6 or max_terms < 2 or max_operands < max_terms:
+            raise ValueError("arithmetic needs max_digits in 2..6 and 2 <= max_terms <= max_operands")
         self.name = name
         self.max_digits = max_digits
         self.max_terms = max_terms
@@ -101,7 +101,7 @@ class Arithmetic:
                 yield problem
 
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
-        """See Domain.demonstrate. At most 7 thoughts of at most 40 characters."""
+        """See Domain.demonstrate. At most 8 thoughts of at most 40 characters."""
         while True:
             terms = random_sum(rng, self.max_digits, self.max_terms)
             prompt = text_of(terms)

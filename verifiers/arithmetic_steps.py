@@ -19,12 +19,12 @@ Operation = tuple[str, Side, Side]  # op (* or /), left, right
 Term = tuple[int, int | Operation]  # sign, magnitude
 Sum = list[Term]
 
-MAX_THOUGHTS = 7
+MAX_THOUGHTS = 8
 MAX_CHARS = 40
 
 
 def digits(rng: np.random.Generator, count: int) -> int:
-    """A number of exactly this many digits, above 10."""
+    """A number of exactly this many digits; not 1, and above 10 if it has two."""
     return draw(rng, 10 ** (count - 1) + 1, 10**count - 1)
 
 
@@ -32,38 +32,47 @@ def random_sum(rng: np.random.Generator, max_digits: int, max_terms: int) -> Sum
     """A problem with a whole-number result: a product, a sum, an exact quotient or a mixture."""
     kind = rng.random()
     if kind < 0.3:
-        sides = digits(rng, draw(rng, 2, max_digits - 1)), digits(rng, 2)
+        sides = digits(rng, draw(rng, 2, max(2, max_digits - 1))), _multiplier(rng, max_digits)
         return [(1, ("*", *(sides if chance(rng, 0.5) else sides[::-1])))]
     if kind < 0.5:
-        terms: Sum = [(1, digits(rng, draw(rng, 3, max_digits)))]
+        terms: Sum = [(1, digits(rng, draw(rng, 2, max_digits)))]
         while len(terms) < max_terms and (len(terms) < 2 or chance(rng, 0.5)):
-            terms.append((1 if chance(rng, 0.5) else -1, digits(rng, draw(rng, 3, max_digits))))
+            terms.append((1 if chance(rng, 0.5) else -1, digits(rng, draw(rng, 2, max_digits))))
         return terms
     if kind < 0.7:
-        divisor = draw(rng, 3, min(99, 10**max_digits // 12))
-        return [(1, ("/", divisor * draw(rng, 11, 10**max_digits // divisor - 1), divisor))]
-    return _mixed(rng)
+        divisor = _divisor(rng, max_digits)
+        return [(1, ("/", divisor * draw(rng, 4, 10**max_digits // divisor - 1), divisor))]
+    return _mixed(rng, max_digits)
 
 
-def _mixed(rng: np.random.Generator) -> Sum:
-    a, b, c = digits(rng, 2), digits(rng, 2), digits(rng, 2)
+def _multiplier(rng: np.random.Generator, max_digits: int) -> int:
+    """The second factor: of one digit, or of two where three are allowed."""
+    return draw(rng, 3, 9) if max_digits < 3 or chance(rng, 0.4) else digits(rng, 2)
+
+
+def _divisor(rng: np.random.Generator, max_digits: int) -> int:
+    return draw(rng, 11, 25) if max_digits > 2 and chance(rng, 0.2) else draw(rng, 3, 9)
+
+
+def _mixed(rng: np.random.Generator, max_digits: int) -> Sum:
+    a, b = digits(rng, 2), digits(rng, 2)
+    m, n = _multiplier(rng, max_digits), draw(rng, 3, 9)
     sign = 1 if chance(rng, 0.5) else -1
-    last: Term = (1 if chance(rng, 0.5) else -1, digits(rng, draw(rng, 2, 3)))
+    last: Term = (1 if chance(rng, 0.5) else -1, digits(rng, draw(rng, 2, min(3, max_digits))))
     kind = rng.random()
     if kind < 0.3:
-        inner: Sum = [(1, max(b, c) + 1), (sign, min(b, c))]
-        product: Term = (1, ("*", a, inner) if chance(rng, 0.6) else ("*", inner, a))
+        inner: Sum = [(1, max(a, b) + 1), (sign, min(a, b))]
+        product: Term = (1, ("*", n, inner) if chance(rng, 0.6) else ("*", inner, n))
         return [product, last] if chance(rng, 0.6) else [product]
+    divisor = _divisor(rng, max_digits)
     if kind < 0.5:
-        divisor, part = draw(rng, 3, 25), draw(rng, 11, 199)
-        total = divisor * draw(rng, 11, 60)
+        part, total = draw(rng, 11, 99), divisor * draw(rng, 4, 25)
         inner = [(1, total - part), (1, part)] if part < total else [(1, total + part), (-1, part)]
         quotient: Term = (1, ("/", inner, divisor))
         return [quotient, last] if chance(rng, 0.3) else [quotient]
     if kind < 0.75:
-        return [(1, ("*", a, b)), (sign, ("*", c, draw(rng, 3, 99)))]
-    divisor = draw(rng, 3, 25)
-    return [(1, ("*", a, b)), (sign, ("/", divisor * draw(rng, 11, 99), divisor))]
+        return [(1, ("*", a, m)), (sign, ("*", b, n))]
+    return [(1, ("*", a, m)), (sign, ("/", divisor * draw(rng, 4, 40), divisor))]
 
 
 def text_of(terms: Sum) -> str:
@@ -91,7 +100,7 @@ def work_out(problem: Sum, rng: np.random.Generator) -> Sequence[str]:
     while True:
         terms, lines = list(problem), ["=" + text_of(problem)]
         while len(terms) > 1 or not isinstance(terms[0][1], int):
-            for _ in range(2 if len(terms) > 3 or chance(rng, 0.35) else 1):
+            for _ in range(2 if chance(rng, 0.15) else 1):
                 if len(terms) > 1 or not isinstance(terms[0][1], int):
                     _rewrite(terms, rng)
             line = "=" + text_of(terms)
@@ -122,7 +131,7 @@ def _combine(terms: Sum, rng: np.random.Generator) -> None:
         (i, sign_a, a), (j, sign_b, b) = numbers[first], numbers[second]
         if sign_a != sign_b or a % 10 ** len(str(b)):
             break  # else 7000+266, most likely just taken apart: look for another pair first
-    if significant(a) > 2 and significant(b) > 2 and a + b > 1000 and chance(rng, 0.35):
+    if significant(a) > 1 and significant(b) > 1 and a + b > 99 and chance(rng, 0.35):
         head, tail = _split(b)
         terms[j : j + 1] = [(sign_b, head), (sign_b, tail)]
         return
@@ -156,7 +165,7 @@ def _opened(inner: Sum, divisor: int, rng: np.random.Generator) -> Sequence[tupl
 def _product(a: int, b: int, rng: np.random.Generator) -> Sum:
     """A fact known by heart, or either factor taken apart: tens and ones, or rounded up."""
     few, many = sorted((significant(a), significant(b)))
-    if few <= 1 and (many <= 2 or (many == 3 and chance(rng, 0.5))):
+    if few <= 1 and (many <= 1 or (many == 2 and chance(rng, 0.7))):
         return [(1, a * b)]
     split_left = significant(a) > 1 and (significant(b) < 2 or chance(rng, 0.5))
     factor = a if split_left else b
@@ -168,22 +177,19 @@ def _product(a: int, b: int, rng: np.random.Generator) -> Sum:
 
 
 def _quotient(a: int, b: int, rng: np.random.Generator) -> Sum:
-    """A quotient of one digit (and noughts) at once, or a cancelled factor, or a multiple of the divisor peeled off."""
+    """A quotient of one digit (and noughts) at once, or a multiple of the divisor peeled off."""
     value = a // b
     if significant(value) <= 1 or b == 1 or (b < 10 and value < 100 and chance(rng, 0.5)):
         return [(1, value)]
-    for prime in (2, 3, 5):
-        if b % prime == 0 and a % prime == 0 and b > prime and chance(rng, 0.25):
-            return [(1, ("/", a // prime, b // prime))]
     head, tail = _split(value, rng)
     return [(1, ("/", head * b, b)), (1 if tail > 0 else -1, ("/", abs(tail) * b, b))]
 
 
 def _split(n: int, rng: np.random.Generator | None = None) -> tuple[int, int]:
-    """n as its leading digit's worth plus the rest; with a generator, sometimes rounded up with a negative rest."""
+    """n as its leading digit's worth plus the rest; with a generator, now and then rounded up with a negative rest."""
     place: int = 10 ** (len(str(n)) - 1)
     head = n - n % place
-    if rng is not None and (n - head) * 10 >= 6 * place and chance(rng, 0.4):
+    if rng is not None and (n - head) * 10 >= 8 * place and chance(rng, 0.25):
         head += place
     return head, n - head
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from verifiers.chance import chance, draw
 
-MAX_THOUGHTS = 6
+MAX_THOUGHTS = 8
 MAX_CHARS = 40
 Row = tuple[int, int, int]  # a, b, c of ax+by=c
 Solved = tuple[str, list[str]]
@@ -66,15 +66,15 @@ def generate(rng: np.random.Generator) -> Solved:
 def linear(rng: np.random.Generator) -> Solved:
     """ax+b=cx+d, or with a bracket on the left; the root is whole, now and then a simple fraction."""
     denominator = draw(rng, 2, 4) if chance(rng, 0.1) else 1
-    top = nonzero(rng, 12) if denominator > 1 or chance(rng, 0.95) else 0
-    lean = denominator * nonzero(rng, 9 // denominator)  # a - c
+    top = nonzero(rng, 10) if denominator > 1 or chance(rng, 0.95) else 0
+    lean = denominator * nonzero(rng, 8 // denominator)  # a - c
     c = nonzero(rng, 6) if chance(rng, 0.5) else 0
     a = lean + c
     if a == 0 or (lean, c) == (1, 0):
         return linear(rng)
     bracket = chance(rng, 0.3) and abs(a) > 1
-    inner = nonzero(rng, 9)
-    extra = nonzero(rng, 20) if not bracket or chance(rng, 0.3) else 0
+    inner = nonzero(rng, 6)
+    extra = nonzero(rng, 15) if not bracket or chance(rng, 0.3) else 0
     b = a * inner + extra if bracket else extra
     d = lean * top // denominator + b
     lines = _linear_lines(a, b, c, d, rng)
@@ -109,7 +109,7 @@ def _linear_lines(a: int, b: int, c: int, d: int, rng: np.random.Generator) -> l
             a, b, c, d = c, 0, 0, b
         else:
             a, b, c, d = _linear_move(a, b, c, d, rng)
-            if a and c and chance(rng, 0.25):  # two things at once
+            if a and c and chance(rng, 0.1):  # two things at once
                 a, b, c, d = _linear_move(a, b, c, d, rng)
         lines.append(linear_text(a, b, c, d))
     return lines
@@ -126,12 +126,12 @@ def _linear_move(a: int, b: int, c: int, d: int, rng: np.random.Generator) -> tu
 
 def quadratic(rng: np.random.Generator) -> Solved:
     """m(kx-p)(x-q)=0, expanded and with terms on both sides; k is 1, now and then 2."""
-    k = 2 if chance(rng, 0.12) else 1
-    bound = 15 if chance(rng, 0.6) else 9
+    k = 2 if chance(rng, 0.06) else 1
+    bound = 10 if chance(rng, 0.4) else 7
     p, q = draw(rng, -bound, bound), draw(rng, -bound, bound)
     if k == 2:
         p += 1 - p % 2  # odd, so that the fraction stays one
-    m = 1 if bound > 9 or chance(rng, 0.6) else (-1, 2, 3)[draw(rng, 0, 2)]
+    m = 1 if bound > 7 or chance(rng, 0.7) else (-1, 2, 3)[draw(rng, 0, 2)]
     a, b, c = m * k, -m * (p + k * q), m * p * q
     if not b and not c:
         return quadratic(rng)
@@ -139,13 +139,13 @@ def quadratic(rng: np.random.Generator) -> Solved:
     e = f = 0
     if chance(rng, 0.5):
         e = (0, -b, nonzero(rng, 9))[draw(rng, 0, 2)]
-        f = (0, -c, nonzero(rng, 20))[draw(rng, 0, 2)]
+        f = (0, -c, nonzero(rng, 12))[draw(rng, 0, 2)]
     prompt = _quadratic_text(a, b + e, c + f, e, f)
-    if e and f and chance(rng, 0.4):  # one kind of term at a time
+    if e and f and chance(rng, 0.75):  # one kind of term at a time
         lines.append(_quadratic_text(a, b, c + f, 0, f) if chance(rng, 0.5) else _quadratic_text(a, b + e, c, e, 0))
     if not (b == 0 and e == 0 and f == -c):
         lines.append(_quadratic_text(a, b, c, 0, 0))
-    if m != 1 and chance(rng, 0.75):
+    if m != 1 and chance(rng, 0.9):
         a, b, c = a // m, b // m, c // m
         lines.append(_quadratic_text(a, b, c, 0, 0))
         m = 1
@@ -163,7 +163,7 @@ def _quadratic_lines(a: int, b: int, c: int, factors: tuple[int, int, int, int],
     final = ", ".join(f"x={root}" for root in roots)
     if not b and c % a == 0 and chance(rng, 0.7):
         return [f"x^2={-c // a}", final]
-    if chance(rng, 0.3):
+    if chance(rng, 0.15):
         return [*_formula(a, b, c, rng), final]
     left, right = _factor(k, p), _factor(1, q)
     whole = "" if m == 1 else "-" if m == -1 else str(m)
@@ -187,7 +187,7 @@ def _factor(k: int, p: int) -> str:
 def _formula(a: int, b: int, c: int, rng: np.random.Generator) -> list[str]:
     discriminant = b * b - 4 * a * c
     root = math.isqrt(discriminant)
-    lines = [f"D={joined((b * b, ''), (-4 * a * c, ''))}"] if b and c and chance(rng, 0.6) else []
+    lines = [f"D={joined((b * b, ''), (-4 * a * c, ''))}"] if b and c and chance(rng, 0.9) else []
     lines.append(f"D={discriminant}")
     if b and a > 0 and chance(rng, 0.6):
         lines.append(f"x=({-b}-{root})/{2 * a}, x=({-b}+{root})/{2 * a}" if root else f"x={-b}/{2 * a}")
@@ -196,10 +196,10 @@ def _formula(a: int, b: int, c: int, rng: np.random.Generator) -> list[str]:
 
 def system(rng: np.random.Generator) -> Solved:
     """Two rows ax+by=c with a whole solution, solved by elimination or substitution."""
-    x, y = draw(rng, -9, 9), draw(rng, -9, 9)
-    small = 2 if chance(rng, 0.4) else 5
+    x, y = draw(rng, -7, 7), draw(rng, -7, 7)
+    small = 2 if chance(rng, 0.6) else 4
     rows: list[Row] = []
-    for bound in (small, 5):
+    for bound in (small, 4):
         a, b = nonzero(rng, bound), nonzero(rng, bound)
         if chance(rng, 0.06):
             a, b = (a, 0) if chance(rng, 0.5) else (0, b)
@@ -233,11 +233,11 @@ def _substitution(unit: Row, other: Row, v: int, solution: tuple[int, int], rng:
     lines = [f"{isolated}; {row_text(other)}"] if chance(rng, 0.4) else []
     put = joined((other[1 - v], rest), (other[v], f"({expression})"))
     a, b = other[1 - v] + other[v] * slope, other[v] * shift
-    if chance(rng, 0.7):
+    if chance(rng, 0.9):
         lines.append(f"{isolated}; {put}={other[2]}")
-    if chance(rng, 0.5) and b:
+    if chance(rng, 0.85) and b:
         lines.append(f"{isolated}; {joined((a, rest), (b, ''))}={other[2]}")
-    if a != 1 and chance(rng, 0.8):
+    if a != 1 and chance(rng, 0.95):
         lines.append(f"{isolated}; {joined((a, rest))}={other[2] - b}")
     lines.append(f"{isolated}; {rest}={solution[1 - v]}")
     return lines
@@ -254,7 +254,7 @@ def _elimination(
         k, m = common // first[v], common // second[v]
         if k < 0:
             k, m = -k, -m
-        if (k > 1 or abs(m) > 1) and chance(rng, 0.6):
+        if (k > 1 or abs(m) > 1) and chance(rng, 0.9):
             scaled = [(k * first[0], k * first[1], k * first[2]),
                       (abs(m) * second[0], abs(m) * second[1], abs(m) * second[2])]
             lines.append("; ".join(map(row_text, scaled)))
@@ -265,13 +265,13 @@ def _elimination(
     else:
         single, kept = (second, first) if first[v] else (first, second)
         coefficient, value = single[1 - v], single[2]
-    if coefficient != 1 and chance(rng, 0.85):
+    if coefficient != 1 and chance(rng, 0.95):
         lines.append(f"{joined((coefficient, rest))}={value}; {row_text(kept)}")
     found = f"{rest}={solution[1 - v]}"
     lines.append(f"{found}; {row_text(kept)}")
     known = kept[1 - v] * solution[1 - v]
-    if known and chance(rng, 0.6):
+    if known and chance(rng, 0.85):
         lines.append(f"{found}; {joined((kept[v], name), (known, ''))}={kept[2]}")
-    if kept[v] != 1 and chance(rng, 0.5):
+    if kept[v] != 1 and chance(rng, 0.9):
         lines.append(f"{found}; {joined((kept[v], name))}={kept[2] - known}")
     return lines

@@ -112,7 +112,7 @@ class Equations:
         return self._problem(prompt, equations, "xy"[: len(parts)], solve=False), thoughts
 
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
-        """See Domain.demonstrate. At most 6 thoughts of at most 40 characters."""
+        """See Domain.demonstrate. At most 8 thoughts of at most 40 characters."""
         while True:
             problem, thoughts = self._generated(rng)
             if split_of(problem.id) == "train":

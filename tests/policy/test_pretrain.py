@@ -23,7 +23,6 @@ from policy.pretrain import (
     new_model,
     new_value_head,
     save_policy,
-    write_atomically,
 )
 from policy.value_head import ValueHead
 from verifiers.countdown import Countdown
@@ -142,16 +141,3 @@ def test_saved_policy_loads_in_the_standard_way(tmp_path: Path) -> None:
     states = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32))
     assert again is not None and torch.equal(again(states), head(states))
     assert [p.name for p in tmp_path.iterdir()] == ["policy"]
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, lambda part: part.write_text("old"))
-
-    def fail(part: Path) -> None:
-        part.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
-    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -96,7 +96,7 @@ async def test_demonstrations_are_legal_and_right(seed: int) -> None:
     judge, state = DOMAIN.judge(), State(posed)
     again = problem(posed.prompt)
     assert (again, again.reference, again.facts) == (posed, posed.reference, posed.facts)
-    assert split_of(posed.id) == "train" and 1 <= len(thoughts) <= 6
+    assert split_of(posed.id) == "train" and 1 <= len(thoughts) <= 8
     for thought in thoughts:
         assert await judge.answer(state) is None
         assert (await judge.check_thought(state, thought)).ok and len(thought) <= 40
