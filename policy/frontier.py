@@ -14,23 +14,30 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from policy.base import Thought
 
 
 @dataclass(slots=True)
 class Siblings:
-    """Continuations of one partial thought, most perturbed first."""
+    """Continuations of one partial thought, most perturbed first.
+
+    Arrays and not lists: there are tens of thousands, and a garbage collection would look at every number of a list.
+    """
 
     parent: tuple[int, ...]
-    tokens: list[int]
-    logprobs: list[float]
-    perturbed: list[float]
-    keys: list[int]
+    tokens: NDArray[np.int64]
+    logprobs: NDArray[np.float64]
+    perturbed: NDArray[np.float64]
+    keys: NDArray[np.uint64]
     origin: Walker | None = None
 
     def take(self, rank: int) -> Partial:
         return Partial(
-            (*self.parent, self.tokens[rank]), self.logprobs[rank], self.perturbed[rank], self.keys[rank],
+            (*self.parent, self.tokens.item(rank)), self.logprobs.item(rank), self.perturbed.item(rank),
+            self.keys.item(rank),
             (self, rank + 1) if rank + 1 < len(self.tokens) else None, self.origin,
         )  # fmt: skip
 

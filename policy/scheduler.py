@@ -210,10 +210,10 @@ class Scheduler:
             np.array([partial.perturbed for partial in partials]),
             np.array([partial.key for partial in partials], dtype=np.uint64),
         )
-        for row, *lists in zip(rows, *(array.tolist() for array in children), strict=True):
+        for row, *columns in zip(rows, *children, strict=True):
             frontier = row.frontier
             assert frontier is not None
-            frontier.expand(row, Siblings(row.partial.tokens, *lists))
+            frontier.expand(row, Siblings(row.partial.tokens, *columns))
             self._expansions += 1
             self._moved.add(frontier)
             row.thought.append(row.partial.tokens[-1])

@@ -71,7 +71,7 @@ class Decoder:
             table(partial.tokens)[None], np.array([partial.logprob]), np.array([partial.perturbed]),
             np.array([partial.key], dtype=np.uint64),
         )  # fmt: skip
-        self.frontier.expand(walker, Siblings(partial.tokens, *(array[0].tolist() for array in children)))
+        self.frontier.expand(walker, Siblings(partial.tokens, *(array[0] for array in children)))
 
 
 def chi_square(counts: np.ndarray, expected: np.ndarray) -> float:
@@ -146,7 +146,7 @@ def test_the_same_text_in_other_tokens_is_not_a_second_thought() -> None:
     (root,), _ = frontier.schedule(2)
     walker = Walker(root)
     frontier.walking.add(walker)
-    frontier.expand(walker, Siblings((), [1, 2], [-1.0, -2.0], [0.0, -1.0], [5, 6]))
+    frontier.expand(walker, Siblings((), *map(np.array, ([1, 2], [-1.0, -2.0], [0.0, -1.0], [5, 6]))))
     frontier.leaf(walker, Thought("same", -1.0, 1))
     (other,), _ = frontier.schedule(2)
     again = Walker(other)
@@ -174,7 +174,7 @@ def test_what_has_probability_zero_is_never_reached() -> None:
     frontier.walking.add(walker)
     logprobs = np.array([[-0.5, -np.inf, -1.0, -np.inf]])
     children = perturb(logprobs, np.zeros(1), np.zeros(1), np.array([7], dtype=np.uint64))
-    frontier.expand(walker, Siblings((), *(array[0].tolist() for array in children)))
+    frontier.expand(walker, Siblings((), *(array[0] for array in children)))
     starts, _ = frontier.schedule(3)
     assert {walker.partial.tokens, *(partial.tokens for partial in starts)} == {(0,), (2,)}
 
