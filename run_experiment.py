@@ -6,23 +6,16 @@ A command is a file commands/NAME.py with its options in conf/NAME.yaml. Exit co
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
-
-from commands.launch import command_names, fail, launch, usage
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; the arguments are those after the program's name."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0 if arguments else 2
-    name, *rest = arguments
-    if name not in command_names():
-        return fail(f"there is no command {name[:40]!r}; allowed: {', '.join(command_names())}")
     try:
-        return launch(name, importlib.import_module(f"commands.{name}"), rest)
+        from commands.launch import dispatch  # here, so that Ctrl-C while it loads ends as quietly as later
+
+        return dispatch(arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from commands.compose import close, load_domain, load_policy, load_searcher
-from commands.think import Attempt, Observed, attempt, together
+from commands.think import Attempt, Observed, attempt, fits, together
 from policy.budget import Budget
 from verifiers.base import Problem, derive_seed
 
@@ -53,6 +53,7 @@ class Engine:
         self.searcher = load_searcher(json.loads(plan.search))
         self.policy = load_policy(json.loads(plan.policy), domain)
         self.budget = Budget.parse(plan.budget)
+        fits(self.budget, self.policy)
         self._runner = asyncio.Runner()  # one event loop for the life of the decoder
 
     def run(self, problems: Sequence[tuple[int, Problem]], on_done: OnDone) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from commands.errors import BadInput
+from commands.errors import BadInput, whole
 from commands.statistics import bootstrap_weights
 from commands.traces import Run, find_runs
 from commands.traces import take_run_dirs as take_words
@@ -25,7 +25,8 @@ def run(cfg: DictConfig, run_dirs: Sequence[str]) -> int:
     runs = find_runs(run_dirs)
     if len(runs) != 2:
         raise BadInput(f"compare needs two run directories, not {len(runs)}: compare RUN_A RUN_B")
-    print(json.dumps(compare(runs[0], runs[1], cfg.samples, cfg.seed)))
+    samples, seed = whole("samples", cfg.samples), whole("seed", cfg.seed, 0)
+    print(json.dumps(compare(runs[0], runs[1], samples, seed)))
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from policy.base import BadPolicy
 from policy.budget import BadBudget
 from verifiers.base import BadProblem
@@ -12,6 +14,13 @@ class BadInput(ValueError):
 
 
 REFUSALS = (BadInput, BadProblem, BadBudget, BadPolicy)
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """The value of an option that must be a whole number. Raises BadInput."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadInput(f"{name}={shorten(str(value))} cannot be; allowed: a whole number of at least {least}")
+    return value
 
 
 def plain(text: str) -> str:

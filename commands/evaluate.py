@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Mapping
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands.batch import Plan, as_json, run_here, run_in_workers
 from commands.compose import load_domain, load_searcher
-from commands.errors import REFUSALS, BadInput, plain, shorten
+from commands.errors import REFUSALS, BadInput, plain, shorten, whole
 from commands.manifest import describe, now, write_json
 from commands.statistics import expected_calibration_error, wilson
 from commands.think import Attempt
@@ -36,16 +37,16 @@ ENDLESS = 10_000
 def run(cfg: DictConfig) -> int:
     """See the module. Returns 0, or 130 when interrupted (what was done by then is written)."""
     budget = Budget.parse(cfg.budget)
-    workers, concurrent = _whole("workers", cfg.workers), _concurrent(cfg.concurrent, budget)
+    workers, concurrent = whole("workers", cfg.workers), _concurrent(cfg.concurrent, budget)
     if cfg.output not in ("text", "json"):
         raise BadInput(f"there is no output {shorten(str(cfg.output))}; allowed: text, json")
     domain = load_domain(cfg.domain)
     load_searcher(cfg.search)  # a bad option is refused before any problem is drawn
-    problems = draw(domain, str(cfg.split), cfg.limit, _whole("split_seed", cfg.split_seed, 0))
+    problems = draw(domain, str(cfg.split), cfg.limit, whole("split_seed", cfg.split_seed, 0))
     choices = HydraConfig.get().runtime.choices
     names = {"domain": choices["domain"], "split": cfg.split, "search": choices["search"], "policy": choices["policy"],
              "budget": str(budget)}
-    seed = _whole("seed", cfg.seed, 0)
+    seed = whole("seed", cfg.seed, 0)
     plan = Plan(as_json(cfg.domain), as_json(cfg.policy), as_json(cfg.search), str(budget), seed, concurrent)
     folder = Path(HydraConfig.get().runtime.output_dir)
     config = OmegaConf.to_container(cfg, resolve=True)
@@ -85,6 +86,9 @@ class Evaluation:
                     self.manifest["policy_version"] = run_in_workers(plan, self.problems, workers, done)
             except KeyboardInterrupt:
                 code, status = 130, "interrupted"
+            except OSError as error:  # nobody takes our output: the figures are kept all the same
+                self.write(summarise(self.rows, self.names), f"stopped: {error.strerror}")
+                raise
             except REFUSALS:  # the policy cannot be loaded: there was no run
                 (self.folder / "manifest.json").unlink()
                 raise
@@ -121,21 +125,32 @@ class Evaluation:
 
     def finish(self, status: str) -> None:
         """Write everything, then say the summary; where the disk refuses, say the summary all the same."""
-        self.rows.sort(key=lambda row: row["index"])
-        self.trace.sort(key=lambda row: (row["index"], row["answer_number"]))
         summary = summarise(self.rows, self.names)
         try:
-            write_table(self.folder / "results.parquet", self.rows, RESULTS)
-            write_table(self.folder / "trace.parquet", self.trace, TRACE)
-            write_json(self.folder / "summary.json", summary)
-            write_json(self.folder / "manifest.json", {
-                **self.manifest, "status": status, "ended": now(), "partial": len(self.rows) < len(self.problems)})
+            self.write(summary, status)
         finally:
             if self.as_json:
                 self.say(summary)
             else:
                 print(_sentence(summary))
                 print(f"run: {self.folder}", flush=True)
+
+    def write(self, summary: Mapping[str, Any], status: str) -> None:
+        """All of the run's files, or none but a manifest that says so."""
+        self.rows.sort(key=lambda row: row["index"])
+        self.trace.sort(key=lambda row: (row["index"], row["answer_number"]))
+        manifest = {**self.manifest, "status": status, "ended": now(), "partial": len(self.rows) < len(self.problems)}
+        try:
+            write_table(self.folder / "results.parquet", self.rows, RESULTS)
+            write_table(self.folder / "trace.parquet", self.trace, TRACE)
+            write_json(self.folder / "summary.json", summary)
+            write_json(self.folder / "manifest.json", manifest)
+        except BadInput as error:
+            for name in ("results.parquet", "trace.parquet", "summary.json"):
+                (self.folder / name).unlink(missing_ok=True)
+            with suppress(BadInput):
+                write_json(self.folder / "manifest.json", {**manifest, "status": f"not written: {error}"})
+            raise
 
     def say(self, what: Mapping[str, Any]) -> None:
         print(json.dumps(what), flush=True)
@@ -144,7 +159,7 @@ class Evaluation:
 def draw(domain: Domain, split: str, limit: int | None, seed: int) -> list[Problem]:
     """The first problems of a split. Raises BadProblem for an unknown split, BadInput for a limit that cannot be."""
     if limit is not None:
-        return list(itertools.islice(domain.problems(split, seed), _whole("limit", limit)))
+        return list(itertools.islice(domain.problems(split, seed), whole("limit", limit)))
     problems = list(itertools.islice(domain.problems(split, seed), ENDLESS + 1))
     if len(problems) > ENDLESS:
         raise BadInput(f"the split {shorten(split)} has no end; set limit=N")
@@ -207,15 +222,9 @@ def _check(domain: Domain, problem: Problem, answer: str) -> Verdict:
         return Verdict(Status.ERROR, detail=f"the check failed: {type(error).__name__}: {error}")
 
 
-def _whole(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise BadInput(f"{name}={shorten(str(value))} cannot be; allowed: a whole number of at least {least}")
-    return value
-
-
 def _concurrent(value: Any, budget: Budget) -> int:
     if value != "auto":
-        return _whole("concurrent", value)
+        return whole("concurrent", value)
     return CONCURRENT if budget.seconds is None else 1
 
 

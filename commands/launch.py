@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib
 import os
 import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -20,6 +22,7 @@ from typing import Any, NoReturn
 from commands.errors import REFUSALS, BadInput, one_line
 
 ROOT = Path(__file__).resolve().parent.parent
+INTERRUPTED = 130
 
 
 def command_names() -> list[str]:
@@ -43,8 +46,22 @@ def fail(message: str) -> int:
     return 2
 
 
+def dispatch(arguments: Sequence[str]) -> int:
+    """Find the command and run it, or say what commands there are."""
+    try:
+        if not arguments or arguments[0] in ("-h", "--help", "help"):
+            print(usage(), flush=True)
+            return 0 if arguments else 2
+    except OSError as error:
+        return fail(_reason(error))
+    name, *rest = arguments
+    if name not in command_names():
+        return fail(f"there is no command {name[:40]!r}; allowed: {', '.join(command_names())}")
+    return launch(name, importlib.import_module(f"commands.{name}"), rest)
+
+
 def launch(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
-    """Run a command under Hydra. With -m the worst exit code of its jobs counts."""
+    """Run a command under Hydra. With -m the worst exit code of its jobs counts; Ctrl-C ends them all."""
     refusals: dict[str, None] = {}  # each said once, however many jobs of a sweep meet it
     try:
         words, rest = command.take_words(arguments) if hasattr(command, "take_words") else ({}, list(arguments))
@@ -65,6 +82,7 @@ def _under_hydra(name: str, options: Namespace, run: Callable[[Any], int], refus
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
+    from hydra.types import RunMode
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
@@ -81,6 +99,8 @@ def _under_hydra(name: str, options: Namespace, run: Callable[[Any], int], refus
         except Exception as error:  # raised below: Hydra would print it its own way
             crashes.append(error)
         _remove_empty(Path(HydraConfig.get().runtime.output_dir))
+        if codes[-1:] == [INTERRUPTED] and HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise KeyboardInterrupt  # the jobs to come are not wanted either
 
     # Hydra prints and exits by itself unless this is set; with it, its errors reach us and become one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -105,11 +125,13 @@ def _reason(error: Exception) -> str:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Take back the directory that Hydra made for a run which wrote nothing, and its parents up to `runs`."""
-    for place in (folder, *folder.parents):
-        if "runs" not in place.parts or any(place.iterdir()):
-            return
-        place.rmdir()
+    """Take back the directory that Hydra made for a run which wrote nothing, and its parents up to `runs` here."""
+    home = Path.cwd() / "runs"
+    with suppress(OSError):  # what cannot be taken back stays
+        for place in (folder, *folder.parents):
+            if home not in (place, *place.parents) or any(place.iterdir()):
+                return
+            place.rmdir()
 
 
 def _read_options(name: str, options: Sequence[str]) -> Namespace:
@@ -130,7 +152,9 @@ def _read_options(name: str, options: Sequence[str]) -> Namespace:
     parser.error = refuse  # type: ignore[method-assign]
     parsed: Namespace = parser.parse_intermixed_args(list(options))
     for option in parsed.overrides:
-        if "=" not in option and not option.startswith("~"):
+        if option.startswith("~"):
+            refuse(f"{option[:60]!r} would remove an option, and all are needed")
+        if "=" not in option:
             refuse(f"{option[:60]!r} is not an option")
         added = re.match(r"\++([^.=@/]+)(\.?)", option)
         if added and not (added[2] and added[1] in readable):

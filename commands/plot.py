@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from omegaconf import DictConfig
 
-from commands.errors import BadInput, plain
+from commands.errors import BadInput, plain, whole
 from commands.manifest import write_atomically
 from commands.statistics import Floats, band, bootstrap_weights
 from commands.traces import Run, find_runs
@@ -39,8 +39,9 @@ def run(cfg: DictConfig, run_dirs: Sequence[str]) -> int:
         raise BadInput("plot needs the directories of one or more evaluations: plot RUN_DIR...")
     if not all(one.ids for one in runs):
         raise BadInput(f"{next(one.path for one in runs if not one.ids)} holds no problem")
+    samples, seed = whole("samples", cfg.samples), whole("seed", cfg.seed, 0)
     out = Path(str(cfg.out)) if cfg.out is not None else runs[0].path / "curves"
-    figure = draw(runs, cfg.title, cfg.samples, cfg.seed)
+    figure = draw(runs, cfg.title, samples, seed)
     for suffix in ("png", "svg"):
         path = out.with_name(f"{out.name}.{suffix}")
         write_atomically(path, lambda file, suffix=suffix: _save(figure, file, suffix))  # type: ignore[misc]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from commands.compose import domain_config, load_domain, make
-from commands.errors import BadInput
+from commands.errors import BadInput, shorten, whole
 from commands.manifest import describe, now, write_atomically, write_json
 from commands.model_card import Report, loss_curve, model_card
 from verifiers.base import Domain, derive_seed
@@ -36,24 +36,33 @@ FREE = ("threads", "device", "out", "run_dir", "checkpoint_every", "log_every", 
 
 
 def run(cfg: DictConfig) -> int:
-    folder, out = Path(str(cfg.run_dir)), Path(str(cfg.out))
-    manifest = _claim(folder, cfg)
+    for name, least in (("seed", 0), ("batch_tokens", 64), ("checkpoint_every", 1), ("log_every", 1)):
+        whole(name, cfg[name], least)
+    threads = len(os.sched_getaffinity(0)) if cfg.threads is None else whole("threads", cfg.threads)
+    folder, out = (_folder(name, cfg[name]) for name in ("run_dir", "out"))
+    if out.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise BadInput(f"out={out} holds the run directory {folder}; choose another place for the policy")
+    schedules = {str(name): make("schedule", phase.schedule) for name, phase in cfg.imitation.items()}
+    shape, valuing = make("model", cfg.model), make("schedule", cfg.valuing.schedule)
+    optimisation = make("optimisation", cfg.optimisation)
+    device = _device(str(cfg.device))
     used = {*cfg.outcomes, *(name for phase in cfg.imitation.values() for name in phase.demonstrations)}
     domains = {name: load_domain(domain_config(name)) for name in sorted(map(str, used))}
     import torch
 
     from policy.batches import Demonstrations, Encoder, Outcomes
     from policy.charset import character_tokenizer
-    from policy.pretrain import Trainer, new_model, new_value_head, save_policy
+    from policy.pretrain import Trainer, may_replace, new_model, new_value_head, save_policy
 
-    torch.set_num_threads(cfg.threads or len(os.sched_getaffinity(0)))
+    may_replace(out)
+    manifest = _claim(folder, cfg)
+    torch.set_num_threads(threads)
     tokenizer = character_tokenizer()
     encoder = Encoder(tokenizer)
-    shape = make("model", cfg.model)
     trainer = Trainer(
         new_model(shape, tokenizer, derive_seed(cfg.seed, "weights")),
         new_value_head(shape.hidden_size, derive_seed(cfg.seed, "value head")),
-        make("optimisation", cfg.optimisation), folder, _device(str(cfg.device)),
+        optimisation, folder, device,
     )
     trainer.resume()
     phases = list(cfg.imitation)
@@ -62,15 +71,14 @@ def run(cfg: DictConfig) -> int:
         demonstrations = Demonstrations([(domains[str(d)], float(share)) for d, share in
                                          cfg.imitation[name].demonstrations.items()], encoder, cfg.batch_tokens,
                                         cfg.seed, first=done)
-        schedule = make("schedule", cfg.imitation[name].schedule)
-        done += schedule.steps
-        _train(trainer, str(name), [*map(str, phases), "valuing"], demonstrations, schedule, cfg)
+        done += schedules[str(name)].steps
+        _train(trainer, str(name), [*map(str, phases), "valuing"], demonstrations, schedules[str(name)], cfg)
     imitated = folder / "imitated"
     if trainer.progress.stage != "valuing":
         save_policy(trainer.model, trainer.head, tokenizer, imitated)
     rollouts = _rollouts(folder / "rollouts.jsonl", imitated, domains, cfg, encoder)
     outcomes = Outcomes(rollouts, demonstrations, encoder, cfg.seed)
-    _train(trainer, "valuing", ["valuing"], outcomes, make("schedule", cfg.valuing.schedule), cfg)
+    _train(trainer, "valuing", ["valuing"], outcomes, valuing, cfg)
     save_policy(trainer.model, trainer.head, tokenizer, out)
     reports = _report(out, domains, cfg)
     rows = trainer.progress.curve
@@ -88,7 +96,10 @@ def _claim(folder: Path, cfg: DictConfig) -> dict[str, Any]:
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     path = folder / "manifest.json"
     if path.exists():
-        before = json.loads(path.read_text())["config"]
+        try:
+            before = json.loads(path.read_text())["config"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path} is not the manifest of a run; remove it, or choose another run_dir") from error
         keys = sorted({*before, *config} - {*FREE})
         if differing := [key for key in keys if before.get(key) != config.get(key)]:
             raise BadInput(f"{folder} holds a run with other settings of {', '.join(differing)}; "
@@ -96,6 +107,12 @@ def _claim(folder: Path, cfg: DictConfig) -> dict[str, Any]:
     manifest = describe(config, {"seed": int(cfg.seed)})
     write_json(path, manifest)
     return manifest
+
+
+def _folder(name: str, value: Any) -> Path:
+    if not isinstance(value, str) or not value.strip():
+        raise BadInput(f"{name}={shorten(str(value))} cannot be; allowed: a folder's path")
+    return Path(value)
 
 
 def _device(name: str) -> torch.device:

@@ -19,10 +19,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from commands.compose import Config, Guesser, close, load_domain, load_policy, load_searcher, needs_domain, pose
-from commands.errors import BadInput, one_line, plain, shorten
+from commands.errors import BadInput, one_line, plain, shorten, whole
 from commands.live import Live
 from commands.manifest import describe, now, write_atomically, write_json
-from commands.think import Attempt, Observed, attempt, together
+from commands.think import Attempt, Observed, attempt, fits, together
 from policy.base import Policy
 from policy.budget import Budget, Meter
 from search.base import Searcher
@@ -75,11 +75,12 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
     budget = Budget.parse(cfg.budget)
     if cfg.output not in ("text", "json"):
         raise BadInput(f"there is no output {shorten(str(cfg.output))}; allowed: text, json")
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise BadInput(f"seed={shorten(str(cfg.seed))} cannot be; allowed: a whole number of at least 0")
+    whole("seed", cfg.seed, 0)
     tasks = _Reader(cfg).one(problem) if source is None else _Reader(cfg).file(Path(source))
     searcher = load_searcher(cfg.search)
     policies = _load_policies(cfg.policy, tasks)
+    for policy in policies:
+        fits(budget, policy)
     shared = None if source is None else budget.start()
     report = _Report(cfg, tasks)
     interrupted = False
@@ -88,6 +89,7 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
             asyncio.run(_think(tasks, searcher, budget, shared, cfg.seed, report))
     except KeyboardInterrupt:
         interrupted = True
+        asyncio.run(together(_refute(task) for task in tasks))
     finally:
         for policy in policies:
             close(policy)
@@ -136,7 +138,7 @@ class _Reader:
     def file(self, path: Path) -> list[Task]:
         """One task a line. Raises BadInput naming the first line that cannot be used."""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON may hold what splitlines() would split at
         except UnicodeDecodeError as error:
             raise BadInput(f"{path} is not UTF-8 text") from error
         tasks = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from policy.base import Policy, Sampling, Thought
-from policy.budget import Meter
+from policy.budget import BadBudget, Budget, Meter
 from search.base import Answer, Searcher
 from verifiers.base import Judge, Problem, State
 
@@ -73,6 +73,14 @@ class Attempt:
         """The answer of the greedy pass; None if it gave none."""
         first = self.answers[0] if self.answers else None
         return first if first is not None and first.thoughts == self.greedy_line else None
+
+
+def fits(budget: Budget, policy: Policy) -> None:
+    """Raises BadBudget where not a single thought would be sure to fit."""
+    least = policy.max_thought_tokens
+    if budget.tokens is not None and budget.tokens < least:
+        raise BadBudget(f"a budget of {budget} holds no thought, which may take {least} tokens; "
+                        "allowed: that many or more (or a smaller policy.max_thought_tokens)")
 
 
 async def think(

@@ -11,12 +11,16 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 Clock = Callable[[], float]
 _UNITS = {"ms": ("seconds", 0.001), "s": ("seconds", 1.0), "m": ("seconds", 60.0), "h": ("seconds", 3600.0),
           "tok": ("tokens", 1.0), "sims": ("simulations", 1.0)}
-_PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*(ms|s|m|h|tok|sims)", re.ASCII)
+_PART = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*(ms|s|m|h|tok|sims)", re.ASCII)
 ALLOWED = "10s, 2m, 500ms, 1h, 5500tok, 200sims, or a mix such as 10s+5500tok"
+
+
+MOST = 10**12  # seconds, tokens or simulations: beyond any use, and short enough to be written and read back
 
 
 class BadBudget(ValueError):
@@ -35,8 +39,8 @@ class Budget:
         limits = (self.seconds, self.tokens, self.simulations)
         if all(limit is None for limit in limits):
             raise BadBudget(f"a budget needs at least one limit: {ALLOWED}")
-        if any(limit is not None and not 0 < limit < float("inf") for limit in limits):
-            raise BadBudget(f"a budget must be positive and finite: {ALLOWED}")
+        if any(limit is not None and not 0 < limit < MOST for limit in limits):
+            raise BadBudget(f"a budget must be positive and below 10^12: {ALLOWED}")
 
     @classmethod
     def parse(cls, text: str | int | float) -> Budget:
@@ -51,14 +55,14 @@ class Budget:
                 raise BadBudget(f"the budget {str(text)[:40]!r} names {name} twice; allowed: {ALLOWED}")
             if name != "seconds" and "." in match[1]:
                 raise BadBudget(f"{name} must be a whole number; allowed: {ALLOWED}")
-            limits[name] = float(match[1]) * scale
+            limits[name] = round(float(match[1]) * scale, 9)
         seconds, tokens, simulations = (limits.get(n) for n in ("seconds", "tokens", "simulations"))
         return cls(seconds, None if tokens is None else int(tokens), None if simulations is None else int(simulations))
 
     def __str__(self) -> str:
         parts = []
         if self.seconds is not None:
-            parts.append(f"{self.seconds:g}s")
+            parts.append(f"{Decimal(repr(float(self.seconds))).normalize():f}s")
         if self.tokens is not None:
             parts.append(f"{self.tokens}tok")
         if self.simulations is not None:

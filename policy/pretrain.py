@@ -6,6 +6,7 @@ It is resumable at any step: batches depend on (seed, step) alone, and a checkpo
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -21,8 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from policy.base import BadPolicy
 from policy.batches import IGNORE, NO_VALUE, Batch, Batches
 from policy.files import write_atomically
+from policy.value_head import FILE as VALUE_HEAD_FILE
 from policy.value_head import ValueHead
 
 
@@ -42,6 +45,12 @@ class Shape:
     intermediate_size: int = 512
     max_length: int = 512
 
+    def __post_init__(self) -> None:
+        if min(vars(self).values()) < 1:
+            raise ValueError("every number of a shape must be at least 1")
+        if self.hidden_size % (2 * self.heads) or self.heads % self.key_value_heads:
+            raise ValueError("heads must divide hidden_size into even parts, and key_value_heads must divide heads")
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -59,6 +68,10 @@ class Schedule:
     start: float = 1.0
     end: float = 0.0
     decline: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 <= self.warmup <= self.steps or min(self.start, self.end, self.decline) < 0:
+            raise ValueError("a schedule has at least 1 step, warm-up within its steps, and no negative share")
 
     def __call__(self, step: int) -> float:
         if step < self.warmup:
@@ -224,7 +237,11 @@ class Trainer:
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return False
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:  # whatever a broken file makes of the unpickler
+            why = type(error).__name__
+            raise BadPolicy(f"cannot read the checkpoint {path}: {why}; remove it to start anew") from error
         self.model.load_state_dict(state["model"])
         self.head.load_state_dict(state["head"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
@@ -243,7 +260,7 @@ def native_bf16(device: torch.device) -> bool:
 
 def save_policy(model: LlamaForCausalLM, head: ValueHead, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write the standard HF layout (float32) plus the value head; an old policy is replaced once that is whole."""
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         part.mkdir(parents=True)
@@ -253,8 +270,16 @@ def save_policy(model: LlamaForCausalLM, head: ValueHead, tokenizer: PreTrainedT
         head.save(part)
         for file in part.iterdir():
             file.chmod(0o644)
+        may_replace(folder)
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.replace(old)
         part.replace(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def may_replace(folder: Path) -> None:
+    """Raises FileExistsError unless the folder is empty, is not there, or holds a policy saved here."""
+    if folder.exists() and not (folder.is_dir() and ((folder / VALUE_HEAD_FILE).exists() or not any(folder.iterdir()))):
+        raise FileExistsError(errno.EEXIST, "something that is not a policy is in the way", str(folder))

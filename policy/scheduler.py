@@ -213,7 +213,8 @@ class Scheduler:
         for row, *columns in zip(rows, *children, strict=True):
             frontier = row.frontier
             assert frontier is not None
-            frontier.expand(row, Siblings(row.partial.tokens, *columns))
+            tokens, totals, perturbed, keys = map(np.copy, columns)  # a view would keep the whole batch's array alive
+            frontier.expand(row, Siblings(row.partial.tokens, tokens, totals, perturbed, keys))
             self._expansions += 1
             self._moved.add(frontier)
             row.thought.append(row.partial.tokens[-1])

@@ -67,7 +67,7 @@ class Transformer:
         model, tokenizer = _load(path if folder is None else str(folder), folder is not None, dtype, revision)
         if adapter_folder is not None:
             model = _adapt(model, adapter_folder)
-        model = model.to(device).eval().requires_grad_(False)
+        model = _moved(model, device).eval().requires_grad_(False)
         head, head_folder = _value_head(model, value_head, adapter_folder, folder)
         ends = _as_list(getattr(model.generation_config, "eos_token_id", None))
         trunk = Trunk(model, head, max_batch)
@@ -75,6 +75,9 @@ class Transformer:
         self.max_thought_tokens = max_thought_tokens
         self._codec = Codec(tokenizer, trunk.vocabulary, ends)
         self._room = trunk.context - max_thought_tokens - 1
+        if self._room < 1:
+            raise BadPolicy(f"max_thought_tokens={max_thought_tokens} leaves no room for a problem in this model's "
+                            f"context of {trunk.context} tokens")
         self.decoder = TreeDecoder(
             trunk, self._codec, max_thought_tokens=max_thought_tokens,
             cache_bytes=cache_mb << 20, temperature=temperature,
@@ -154,6 +157,13 @@ def _load(name: str, local: bool, dtype: str, revision: str | None) -> tuple[Any
     return model, tokenizer
 
 
+def _moved(model: Any, device: str) -> Any:
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
+        raise BadPolicy(f"cannot put the policy on the device {device!r}: {_line(error)}") from error
+
+
 def _hub_answers() -> bool:
     """Can the hub be reached? Behind a proxy only its client can tell."""
     if getproxies():
@@ -192,7 +202,8 @@ def _value_head(
 def _version(path: str, model: Any, folders: list[Path | None], head: Path | None) -> str:
     """A short hash of the files that hold the weights, or of the hub's name and commit."""
     digest = hashlib.blake2b(digest_size=6)
-    files = [f for folder in folders if folder is not None for f in sorted(folder.glob("*.safetensors"))]
+    kinds = ("*.safetensors", "*.bin")
+    files = [f for folder in folders if folder is not None for kind in kinds for f in sorted(folder.glob(kind))]
     files = [f for f in files if f.name != VALUE_HEAD_FILE]
     if not files or folders[0] is None:
         digest.update(f"{path}@{getattr(model.config, '_commit_hash', None)}".encode())

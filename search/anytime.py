@@ -13,6 +13,20 @@ from search.thinking import Thinking
 from verifiers.base import Judge, Problem
 
 
+def at_least_one(**options: int) -> None:
+    """Raises ValueError for an option that is no whole number of at least 1."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def within(low: float, high: float, **options: float) -> None:
+    """Raises ValueError for an option that is no number in [low, high]."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise ValueError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")
+
+
 class Anytime(ABC):
     """An anytime searcher: a greedy line first, then `think` until it ends, an answer is proved, or the meter is out.
 
@@ -22,8 +36,7 @@ class Anytime(ABC):
     """
 
     def __init__(self, check_thoughts: bool = True, max_depth: int = 24) -> None:
-        if max_depth < 1:
-            raise ValueError("max_depth must be at least 1")
+        at_least_one(max_depth=max_depth)
         self.check_thoughts = check_thoughts
         self.max_depth = max_depth
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from search.anytime import within
 from search.levels import LevelSearch
 from search.tree import Node, estimate, line_logprob
 
@@ -29,4 +30,5 @@ class Beam(LevelSearch):
         def score(node: Node) -> float:
             return line_logprob(node) + value_weight * math.log(max(estimate(node), 1e-6))
 
+        within(0, math.inf, value_weight=value_weight)
         super().__init__(score, k, width, in_flight, check_thoughts, max_depth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from search.anytime import Anytime
+from search.anytime import Anytime, at_least_one
 from search.base import Answer
 from search.thinking import Thinking
 from search.tree import Outcome, Step
@@ -23,8 +23,7 @@ class Chains(Anytime):
 
     def __init__(self, in_flight: int = 16, check_thoughts: bool = True, max_depth: int = 24) -> None:
         super().__init__(check_thoughts, max_depth)
-        if in_flight < 1:
-            raise ValueError("in_flight must be at least 1")
+        at_least_one(in_flight=in_flight)
         self.in_flight = in_flight
 
     @abstractmethod
@@ -45,9 +44,9 @@ class Chains(Anytime):
             if thinking.over:
                 return
             count = int(min(self.in_flight, thinking.room, thinking.meter.simulations_left))
+            for _ in range(count):  # before anything is waited for: others may share the budget
+                thinking.meter.count_simulation()
             lines = await thinking.chains([thinking.tree.state] * count, first=first)
             first += count
-            for _ in lines:
-                thinking.meter.count_simulation()
             if not any(lines):
                 return  # not one thought fitted the budget, or the policy has none

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
-from search.anytime import Anytime
+from search.anytime import Anytime, at_least_one
 from search.base import Answer
 from search.expansion import Flight, launch_each, pipeline, touch_down
 from search.thinking import Thinking
@@ -33,8 +33,7 @@ class LevelSearch(Anytime):
         self, score: Callable[[Node], Score], k: int, width: int, in_flight: int, check_thoughts: bool, max_depth: int
     ) -> None:
         super().__init__(check_thoughts, max_depth)
-        if min(k, width, in_flight) < 1:
-            raise ValueError("k, width and in_flight must be at least 1")
+        at_least_one(k=k, width=width, in_flight=in_flight)
         self.score = score
         self.k, self.width, self.in_flight = k, width, in_flight
 

@@ -6,7 +6,7 @@ import heapq
 import math
 from collections.abc import AsyncGenerator
 
-from search.anytime import Anytime
+from search.anytime import Anytime, at_least_one, within
 from search.base import Answer
 from search.expansion import Flight, pipeline, take_off, touch_down
 from search.thinking import Thinking
@@ -39,8 +39,8 @@ class Levin(Anytime):
         ramp: int = 16,
     ) -> None:
         super().__init__(check_thoughts, max_depth)
-        if min(k, in_flight, ramp) < 1 or value_weight < 0:
-            raise ValueError("k, in_flight and ramp must be at least 1, and value_weight at least 0")
+        at_least_one(k=k, in_flight=in_flight, ramp=ramp)
+        within(0, math.inf, value_weight=value_weight)
         self.k, self.value_weight = k, value_weight
         self.in_flight, self.ramp = in_flight, ramp
 

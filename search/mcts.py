@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Sequence
 
 from search import rules
-from search.anytime import Anytime
+from search.anytime import Anytime, at_least_one, within
 from search.base import Answer
 from search.expansion import Flight, pipeline, take_off, touch_down
 from search.thinking import Thinking
-from search.tree import Node, Outcome, path
+from search.tree import Node, Outcome, line_logprob, path
 from search.votes import TreeVotes
 
 
@@ -56,11 +57,9 @@ class MCTS(Anytime):
         backup: rules.Backup | None = None,
     ) -> None:
         super().__init__(check_thoughts, max_depth)
-        if min(k_init, k_more, in_flight, ramp) < 1 or min(c_puct, widen_c) < 0 or not 0 <= widen_alpha <= 1:
-            raise ValueError(
-                "mcts: k_init, k_more, in_flight and ramp must be at least 1, c_puct and widen_c at least 0, "
-                "and widen_alpha in [0, 1]"
-            )
+        at_least_one(k_init=k_init, k_more=k_more, in_flight=in_flight, ramp=ramp)
+        within(0, math.inf, c_puct=c_puct, widen_c=widen_c)
+        within(0, 1, widen_alpha=widen_alpha)
         self.k_init, self.k_more = k_init, k_more
         self.in_flight, self.ramp = in_flight, ramp
         self.rollouts = rollouts
@@ -83,7 +82,7 @@ class MCTS(Anytime):
         async def land(flight: Flight) -> Answer | None:
             children, answer = await touch_down(thinking, flight, votes)
             if self.rollouts and not thinking.verified:
-                answer = await self._evaluate(thinking, children) or answer
+                answer = await self._evaluate(thinking, votes, children) or answer
             for step in path(flight.node):
                 step.pending -= 1
                 step.visits += 1
@@ -108,7 +107,7 @@ class MCTS(Anytime):
                 return leaf
         return None
 
-    async def _evaluate(self, thinking: Thinking, children: Sequence[Node]) -> Answer | None:
+    async def _evaluate(self, thinking: Thinking, votes: TreeVotes, children: Sequence[Node]) -> Answer | None:
         """Roll out each new child that has no value: 1 for a proof, 1/2 for an answer nobody can test, else 0."""
         blank = [child for child in children if child.value is None and not child.closed]
         lines = await thinking.chains([child.state for child in blank])
@@ -119,4 +118,7 @@ class MCTS(Anytime):
             child.q = child.value
             if end is Outcome.PROVED:
                 answer = thinking.offer(line[-1], 1.0)
+            elif end is Outcome.FINISHED:
+                votes.add(line, line_logprob(child))
+                answer = votes.stand(thinking) or answer
         return answer

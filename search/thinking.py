@@ -135,8 +135,10 @@ class Thinking:
 
     async def greedy(self) -> Answer | None:
         """System 1: one greedy line. Its answer is the first, even if refuted (then with confidence 0)."""
-        [line] = await self.chains([self.tree.state], Sampling.GREEDY)
+        if self.over:
+            return None
         self.meter.count_simulation()
+        [line] = await self.chains([self.tree.state], Sampling.GREEDY)
         self.first_line = line
         if not line or line[-1].answer is None:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from search.anytime import Anytime
+from search.anytime import Anytime, at_least_one, within
 from search.base import Answer
 from search.expansion import take_off, touch_down
 from search.thinking import Thinking
@@ -32,8 +32,8 @@ class TotDFS(Anytime):
         self, check_thoughts: bool = True, max_depth: int = 24, k: int = 4, threshold: float = 0.05
     ) -> None:
         super().__init__(check_thoughts, max_depth)
-        if k < 1 or not 0 <= threshold <= 1:
-            raise ValueError("k must be at least 1, and threshold in [0, 1]")
+        at_least_one(k=k)
+        within(0, 1, threshold=threshold)
         self.k, self.threshold = k, threshold
 
     async def think(self, thinking: Thinking) -> AsyncGenerator[Answer, None]:

@@ -72,19 +72,28 @@ class TreeVotes:
     def __init__(self, thinking: Thinking, power: float = 0.5) -> None:
         self._votes = Votes()
         self._power = power
-        line = thinking.first_line
-        self._greedy = tuple(step.thought.text for step in line)
+        self._seen: set[tuple[str, ...]] = set()
+        self.add(thinking.first_line)
+
+    def add(self, line: Sequence[Step], before: float = 0.0) -> None:
+        """A line that is not in the tree votes; `before` is the log-probability [nats] of what it starts from."""
         if line:
-            self._votes.add(line[-1], self._weight(sum(step.thought.logprob for step in line)))
+            self._add(line[-1], before + sum(step.thought.logprob for step in line))
 
     def cast(self, thinking: Thinking, finished: Sequence[tuple[Node, Step]]) -> Answer | None:
         """Let finished lines vote; the standing answer if that changed it."""
         for node, step in finished:
             if step.outcome is Outcome.PROVED:
                 return thinking.offer(step, 1.0)
-            if step.state.thoughts != self._greedy:
-                self._votes.add(step, self._weight(line_logprob(node)))
+            self._add(step, line_logprob(node))
         return self._votes.stand(thinking) if finished else None
 
-    def _weight(self, logprob: float) -> float:
-        return math.exp(self._power * min(logprob, 0.0))
+    def _add(self, step: Step, logprob: float) -> None:
+        """Each line votes once, whichever way it was found."""
+        if step.state.thoughts not in self._seen:
+            self._seen.add(step.state.thoughts)
+            self._votes.add(step, math.exp(self._power * min(logprob, 0.0)))
+
+    def stand(self, thinking: Thinking) -> Answer | None:
+        """Offer the leading answer."""
+        return self._votes.stand(thinking)

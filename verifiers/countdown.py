@@ -39,6 +39,7 @@ from verifiers.expression import Number as Literal
 MAX_NUMBERS = 10
 MAX_DIGITS = 6
 EXHAUSTED = 5000  # draws in a row without a new problem after which a split is taken to have no further problem
+STUBBORN = 100  # random steps too long to be written after which none is proposed
 _PROBLEM = re.compile(
     r"(?:numbers:?\s*)?((?:\d+[\s,;]+)*\d+)\s*(?:(?:->|=>|=|to make|target:?|,\s*target:?)\s*(\d+))?\s*[.?]?",
     re.ASCII | re.IGNORECASE,
@@ -130,8 +131,11 @@ class Countdown:
         numbers = left(state)
         if numbers is None or len(numbers) < 2:
             return None
-        a, op, b, result, rest = random_step(numbers, rng.random)
-        return write(a, op, b, result, rest)
+        for _ in range(STUBBORN):
+            thought = write(*random_step(numbers, rng.random))
+            if len(thought) <= MAX_THOUGHT_CHARS and STEP.fullmatch(thought):
+                return thought
+        return None  # whatever is done, the result is too long to write
 
     def check(self, problem: Problem, answer: str) -> Verdict:
         """Exact and self-contained: the reference, one of many solutions, is not consulted."""

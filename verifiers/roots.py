@@ -46,8 +46,8 @@ def read_answer(text: str, unknowns: str, finished: bool = True) -> Answers:
     Args:
         text: untrusted.
         unknowns: one letter, or two for a system (each must then be given once).
-        finished: a value must be a number, a fraction in lowest terms, or contain an irrational square root;
-            otherwise any expression of numbers will do. `x=84/12` would leave the division to the checker.
+        finished: a value must be a number, a fraction in lowest terms, or irrational, and its rational parts such
+            numbers; otherwise any expression of numbers will do. `x=84/12` would leave the division to the checker.
 
     Raises BadAnswer.
     """
@@ -75,17 +75,63 @@ def _value(text: str, finished: bool) -> Node:
         raise BadAnswer(f"{text[:30]!a} is no number: {error}") from None
     if not finished:
         return node
-    match = _PLAIN.fullmatch(text)
-    if match is not None:
-        if match[2] and (int(match[2]) < 2 or math.gcd(int(match[1]), int(match[2])) != 1):
-            raise BadAnswer(f"{text} is not in lowest terms")
+    if _is_finished(text):
         return node
-    roots = [leaf for leaf in leaves(node) if isinstance(leaf, Sqrt)]
-    if len(roots) != 1 or math.isqrt(roots[0].radicand) ** 2 == roots[0].radicand or roots[0].radicand > 10**9:
-        raise BadAnswer(f"{text[:30]!a} is not a finished number")
     if any(len(str(leaf.value)) > 9 for leaf in leaves(node) if isinstance(leaf, Number)):
         raise BadAnswer(f"{text[:30]!a} has too many digits")
+    if not _is_irrational(node) or not all(_is_finished(render(part)) for part in _rational_parts(node)):
+        raise BadAnswer(f"{text[:30]!a} is not a finished number")
     return node
+
+
+def _is_finished(text: str) -> bool:
+    """Is this a whole number, a decimal, or a fraction in lowest terms?"""
+    match = _PLAIN.fullmatch(text)
+    return match is not None and not (
+        match[2] and (int(match[2]) < 2 or math.gcd(int(match[1]), int(match[2])) != 1))
+
+
+def _is_irrational(node: Node) -> bool:
+    """Is the value p + q*sqrt(r) with q not 0, from one square root that is no whole number?"""
+    roots = [leaf for leaf in leaves(node) if isinstance(leaf, Sqrt)]
+    if len(roots) != 1 or math.isqrt(roots[0].radicand) ** 2 == roots[0].radicand or roots[0].radicand > 10**9:
+        return False
+    try:
+        return _surd(node, roots[0].radicand)[1] != 0
+    except ZeroDivisionError:
+        return False
+
+
+def _surd(node: Node, r: int) -> tuple[Fraction, Fraction]:
+    """(p, q) of a value p + q*sqrt(r). Raises ZeroDivisionError."""
+    match node:
+        case Number(value):
+            return Fraction(value), Fraction(0)
+        case Sqrt():
+            return Fraction(0), Fraction(1)
+        case Negate(operand):
+            p, q = _surd(operand, r)
+            return -p, -q
+        case Binary(op, left, right):
+            (a, b), (c, d) = _surd(left, r), _surd(right, r)
+            if op in "+-":
+                sign = 1 if op == "+" else -1
+                return a + sign * c, b + sign * d
+            if op == "/":  # by its conjugate over its norm
+                norm = c * c - d * d * r
+                c, d = c / norm, -d / norm
+            return a * c + b * d * r, a * d + b * c
+        case Name():
+            raise BadAnswer("a value must be a number")
+
+
+def _rational_parts(node: Node) -> list[Node]:
+    """The largest parts of a value without a square root, its signs left out."""
+    if not any(isinstance(leaf, Sqrt) for leaf in leaves(node)):
+        return [node.operand if isinstance(node, Negate) else node]
+    if isinstance(node, Negate):
+        return _rational_parts(node.operand)
+    return _rational_parts(node.left) + _rational_parts(node.right) if isinstance(node, Binary) else []
 
 
 def substitute(equations: Sequence[Polynomial], claimed: Answers, unknowns: str) -> str | None:

@@ -102,7 +102,7 @@ def test_failures_are_counted_apart(run):
 
 
 def test_no_answer_is_neither_wrong_nor_unparsable(run, tmp_path: Path):
-    result = run("evaluate", *FAKES, "split=twenty", "limit=1", "budget=1tok", "output=json")
+    result = run("evaluate", *FAKES, "split=twenty", "limit=1", "budget=0.001ms", "output=json")
     assert result.objects[0]["answer"] is None and result.objects[0]["status"] == "none"
     assert result.objects[-1]["unparsable"] == 0 and result.objects[-1]["ece"] == 0.0
 

@@ -138,6 +138,9 @@ def test_bad_runs_get_one_line(run, tmp_path: Path):
     assert "two run directories" in run("compare", "a").complaint
     assert "manifest.json is missing" in run("plot", "nowhere").complaint
     assert "plot needs the directories" in run("plot").complaint
+    assert "samples" in run("plot", "a", "samples=abc").complaint
+    assert "at least 1" in run("plot", "a", "samples=0").complaint
+    assert "seed" in run("compare", "a", "a", "seed=-1").complaint
     (tmp_path / "a/trace.parquet").write_bytes(b"PAR1 half a file")
     assert "cannot read the evaluation in a" in run("plot", "a").complaint
     (tmp_path / "short/manifest.json").write_text(json.dumps({"search": "mcts"}))

@@ -63,16 +63,40 @@ def test_ctrl_c_prints_the_best_answer_so_far(tmp_path: Path):
     out, err = interrupt_when(process, lambda: (tmp_path / "here" / "manifest.json").exists() and not time.sleep(0.5))
     assert process.returncode == 130 and "Traceback" not in err
     said = json.loads(out)
-    assert int(said["answer"]) > 0 and said["verified"] is False
+    # Every guess so far is known to be wrong: that is no answer, but the guess is there to be seen.
+    assert said["answer"] is None and said["verified"] is False and int(said["thoughts"][0]) > 0
     assert json.loads((tmp_path / "here" / "manifest.json").read_text())["status"] == "interrupted"
 
 
 def test_ctrl_c_reaches_a_real_search_that_never_waits(tmp_path: Path):
     words = start(
-        tmp_path, "solve", "1 2 3 4 5 6 -> 9999", "policy=uniform", "search=mcts", "budget=100s", "run_dir=there"
+        tmp_path, "solve", "12*(34+56)", "policy=uniform", "search=mcts", "budget=100s", "run_dir=there"
     )
     out, _ = interrupt_when(words, lambda: (tmp_path / "there" / "manifest.json").exists() and not time.sleep(0.5))
-    assert words.returncode == 130 and "best so far: " in out
+    assert words.returncode == 130 and "best so far: " in out and "not verified" in out
+
+
+def test_ctrl_c_ends_all_jobs_of_a_sweep(tmp_path: Path):
+    process = start(tmp_path, "solve", "12*(34+56)", "policy=uniform", "search=mcts,levin", "budget=100s", "-m",
+                    "hydra.sweep.dir=runs/sweep")
+    interrupt_when(process, lambda: list(tmp_path.glob("runs/sweep/*/manifest.json")) and not time.sleep(0.5))
+    assert process.returncode == 130 and len(list(tmp_path.glob("runs/sweep/*/manifest.json"))) == 1
+
+
+def test_ctrl_c_while_libraries_load_is_quiet(tmp_path: Path):
+    process = start(tmp_path, "solve", "12*(34+56)", "policy=uniform", "budget=100s")
+    _, err = interrupt_when(process, lambda: "numpy" in Path(f"/proc/{process.pid}/maps").read_text())
+    assert process.returncode == 130 and "Traceback" not in err
+
+
+def test_nowhere_to_write_is_one_line(tmp_path: Path):
+    for words in (["--help"], ["evaluate", *FAKES, "split=twenty", "output=json", "hydra.run.dir=runs/full"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([sys.executable, ENTRY, *words], cwd=tmp_path, env=ENVIRONMENT, text=True,
+                                  stdout=full, stderr=subprocess.PIPE, check=False)
+        assert done.returncode == 2 and "No space left" in done.stderr and "Traceback" not in done.stderr
+    manifest = json.loads((tmp_path / "runs" / "full" / "manifest.json").read_text())
+    assert manifest["status"].startswith("stopped") and (tmp_path / "runs" / "full" / "results.parquet").exists()
 
 
 def test_ctrl_c_in_an_evaluation_keeps_what_is_done(tmp_path: Path):
@@ -129,8 +153,8 @@ def test_a_file_that_may_not_grow_leaves_nothing_half_written(tmp_path: Path):
     process = start(tmp_path, "evaluate", *FAKES, "split=twenty", "budget=40tok", "hydra.run.dir=runs/a", before=limit)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2 and "Traceback" not in err and len(err.splitlines()) == 1 and "too large" in err
-    names = sorted(p.name for p in (tmp_path / "runs" / "a").iterdir())
-    assert "trace.parquet" not in names and not [name for name in names if name.startswith(".")]
+    assert [p.name for p in (tmp_path / "runs" / "a").iterdir()] == ["manifest.json"]
+    assert json.loads((tmp_path / "runs" / "a" / "manifest.json").read_text())["status"].startswith("not written")
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path):

@@ -121,6 +121,13 @@ def test_nothing_is_written_unless_asked_for(run, tmp_path: Path):
     assert json.loads((tmp_path / "kept" / "answers.jsonl").read_text())["answer"] == "3"
 
 
+def test_the_directory_one_works_in_is_left_alone(run, tmp_path: Path, monkeypatch):
+    (tmp_path / "runs" / "work").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "runs" / "work")
+    assert run("solve", "guess 3", "domain=guess", *FAKES, "budget=1000tok").code == 0
+    assert (tmp_path / "runs" / "work").is_dir()
+
+
 def test_multirun_solves_the_same_problem_with_each(run, tmp_path: Path):
     result = run(
         "solve",
@@ -152,6 +159,8 @@ def test_help_and_cfg_are_hydras_own(run):
     [
         (["budget=0"], ["'0'", "5500tok"]),
         (["budget=0s"], ["positive"]),
+        (["budget=1tok"], ["2 tokens"]),
+        (["~search"], ["remove"]),
         (["budget=-1"], ["'-1'", "10s"]),
         (["budget=abc"], ["'abc'", "10s"]),
         (["budget="], ["10s"]),
@@ -232,6 +241,13 @@ def test_a_file_shares_its_budget_and_is_answered_in_order(run, tmp_path: Path):
     assert sum(o["tokens"] for o in result.objects) == 94
     short = run("solve", "--from", problems_file(tmp_path, *lines), *FAKES, "budget=92tok", "output=json")
     assert short.code == 1 and [o["answer"] for o in short.objects] == [None, "0", "1", "2"]
+
+
+def test_a_file_may_begin_with_a_mark_and_hold_odd_line_separators(run, tmp_path: Path):
+    path = tmp_path / "problems.jsonl"
+    path.write_text('\ufeff{"problem": "a \u2028 b", "domain": "anything"}\r\n', encoding="utf-8")
+    [said] = run("solve", "--from", str(path), *FAKES, "budget=94tok", "output=json").objects
+    assert said["problem"] == "a \u2028 b"
 
 
 def test_one_failing_search_does_not_end_the_others(run, tmp_path: Path):

@@ -64,6 +64,15 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert (budget.seconds or 1) > 0 and (budget.tokens or 1) > 0 and (budget.simulations or 1) > 0
 
 
+@given(st.integers(0, 10**12 - 1), st.integers(0, 10**6 - 1), st.sampled_from(["ms", "s", "m", "h"]))
+def test_what_was_read_can_be_written_and_read_back(whole: int, millionths: int, unit: str) -> None:
+    try:
+        budget = Budget.parse(f"{whole}.{millionths:06}{unit}")
+    except BadBudget:
+        return
+    assert Budget.parse(str(budget)) == budget
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.one_of(st.none(), st.integers(1, 10**5)), st.one_of(st.none(), st.integers(1, 10**9)),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from policy.base import BadPolicy
 from policy.batches import IGNORE, NO_VALUE, WINDOW, Demonstrations, Encoder, Outcomes
 from policy.charset import character_tokenizer
 from policy.pretrain import (
@@ -141,3 +142,34 @@ def test_saved_policy_loads_in_the_standard_way(tmp_path: Path) -> None:
     states = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32))
     assert again is not None and torch.equal(again(states), head(states))
     assert [p.name for p in tmp_path.iterdir()] == ["policy"]
+
+
+def test_saving_never_removes_what_is_no_policy(tmp_path: Path) -> None:
+    model, head = new_model(SHAPE, TOKENIZER, 0), new_value_head(16, 0)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="not a policy"):
+        save_policy(model, head, TOKENIZER, tmp_path / "mine")
+    assert [p.name for p in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+    (tmp_path / "empty").mkdir()
+    for _ in range(2):  # into an empty folder, and over an older policy
+        save_policy(model, head, TOKENIZER, tmp_path / "empty")
+    assert (tmp_path / "empty" / "config.json").exists()
+
+
+def test_a_broken_checkpoint_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"garbage")
+    with pytest.raises(BadPolicy, match="checkpoint"):
+        trainer(tmp_path).resume()
+
+
+@pytest.mark.parametrize("bad", [{"heads": 5}, {"key_value_heads": 3}, {"layers": 0}, {"hidden_size": -4}])
+def test_impossible_shapes_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"heads|at least 1"):
+        Shape(**bad)
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 5, "warmup": 6}, {"steps": 5, "end": -1.0}])
+def test_impossible_schedules_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="schedule"):
+        Schedule(**bad)  # type: ignore[arg-type]

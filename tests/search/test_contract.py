@@ -197,6 +197,15 @@ async def test_a_simulation_budget_is_never_exceeded(name: str, simulations: int
 
 
 @every_searcher
+async def test_searches_that_share_simulations_keep_to_them_together(name: str) -> None:
+    parent = Budget(simulations=30).start()
+    meters = [Budget(simulations=30).start(parent=parent) for _ in range(20)]
+    await asyncio.gather(*(solve(name, forest(i, None, branching=5), judge=RiddleJudge(proves=False), meter=meter)
+                           for i, meter in enumerate(meters)))
+    assert parent.simulations <= 30 and parent.simulations == sum(meter.simulations for meter in meters)
+
+
+@every_searcher
 @pytest.mark.parametrize("seconds", [0.05, 0.3, 1.0])
 async def test_a_deadline_is_kept(name: str, seconds: float) -> None:
     clock = FakeClock()

@@ -88,6 +88,15 @@ async def test_demonstrations_are_legal_and_reach_the_target(seed: int, domain: 
 
 
 @settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+async def test_random_thoughts_on_long_numbers_are_legal(seed: int) -> None:
+    state, rng = State(pose("999999 999998 999997 999996 -> 24")), np.random.default_rng(seed)
+    while (thought := ANY.random_thought(state, rng)) is not None:
+        assert (await ANY.judge().check_thought(state, thought)).ok, thought
+        state = state.then(thought)
+
+
+@settings(max_examples=60, deadline=None)
 @given(numbers=st.lists(st.integers(1, 13), min_size=2, max_size=6), seed=st.integers(0, 2**32))
 async def test_random_thoughts_are_legal_to_the_end(numbers: list[int], seed: int) -> None:
     problem = pose(" ".join(map(str, numbers)) + " -> 24")
