@@ -39,8 +39,8 @@ class Budget:
         limits = (self.seconds, self.tokens, self.simulations)
         if all(limit is None for limit in limits):
             raise BadBudget(f"a budget needs at least one limit: {ALLOWED}")
-        if any(limit is not None and not 0 < limit < MOST for limit in limits):
-            raise BadBudget(f"a budget must be positive and below 10^12: {ALLOWED}")
+        if any(limit is not None and not 0 < limit < float("inf") for limit in limits):
+            raise BadBudget(f"a budget must be positive and finite: {ALLOWED}")
 
     @classmethod
     def parse(cls, text: str | int | float) -> Budget:
@@ -56,6 +56,8 @@ class Budget:
             if name != "seconds" and "." in match[1]:
                 raise BadBudget(f"{name} must be a whole number; allowed: {ALLOWED}")
             limits[name] = round(float(match[1]) * scale, 9)
+            if limits[name] >= MOST:
+                raise BadBudget(f"the budget {str(text)[:40]!r} is beyond 10^12 {name}; allowed: {ALLOWED}")
         seconds, tokens, simulations = (limits.get(n) for n in ("seconds", "tokens", "simulations"))
         return cls(seconds, None if tokens is None else int(tokens), None if simulations is None else int(simulations))
 
