@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from omegaconf import OmegaConf
 
-from commands.compose import load_domain, load_policy, load_searcher
+from commands.compose import load_domain, load_policy, load_searcher, settle_garbage
 from commands.think import Attempt, Observed, attempt
 from policy.budget import Budget
 from verifiers.base import derive_seed
@@ -50,6 +50,7 @@ def solve_all(policy: str, search: str, jobs: Sequence[tuple[int, float]]) -> li
         problem = domains[which].parse(PROBLEMS[which][1])
         assert problem is not None
         record, judge = Attempt(), domains[which].judge()
+        settle_garbage()
         started = time.monotonic()
         meter = Budget(seconds=seconds).start()
         await attempt(problem, Observed(policies[which]), judge, searcher, meter, derive_seed(0, number), record)

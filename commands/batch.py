@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from commands.compose import close, load_domain, load_policy, load_searcher
+from commands.compose import close, load_domain, load_policy, load_searcher, settle_garbage
 from commands.think import Attempt, Observed, attempt, fits, together
 from policy.budget import Budget
 from verifiers.base import Problem, derive_seed
@@ -68,6 +68,8 @@ class Engine:
         for index, problem in waiting:
             record = Attempt()
             seed = derive_seed(self.plan.seed, problem.id)
+            if self.plan.concurrent == 1:
+                settle_garbage()
             meter = self.budget.start()
             await attempt(problem, Observed(self.policy), self.judge, self.searcher, meter, seed, record)
             on_done(index, record)

@@ -169,16 +169,24 @@ class Trainer:
         self.bf16 = native_bf16(device)
         self._pad = int(model.config.pad_token_id or 0)
         self.progress = Progress()
-        matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
-        ids = {id(p) for p in matrices}
-        others = [p for p in (*model.parameters(), *head.parameters()) if id(p) not in ids]
-        self.optimisers: list[torch.optim.Optimizer] = [
-            # Muon orthogonalises the update of each hidden matrix (Jordan et al. 2024): fewer steps to the same loss.
-            torch.optim.Muon(matrices, lr=optimisation.matrix_lr, weight_decay=optimisation.weight_decay,
-                             adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=optimisation.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
-        ]
+        self.optimisers = self._new_optimisers()
         self.peaks = (optimisation.matrix_lr, optimisation.other_lr)
+
+    def _new_optimisers(self) -> list[torch.optim.Optimizer]:
+        matrices = [p for n, p in self.model.named_parameters()
+                    if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
+        ids = {id(p) for p in matrices}
+        others = [p for p in (*self.model.parameters(), *self.head.parameters()) if id(p) not in ids]
+        return [
+            # Muon orthogonalises the update of each hidden matrix (Jordan et al. 2024): fewer steps to the same loss.
+            torch.optim.Muon(matrices, lr=self.optimisation.matrix_lr, weight_decay=self.optimisation.weight_decay,
+                             adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=self.optimisation.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
+        ]
+
+    def start_anew(self) -> None:
+        """Forget the optimisers' momentum: what comes next has another loss."""
+        self.optimisers = self._new_optimisers()
 
     def run(self, stage: str, batches: Batches, schedule: Schedule, *, checkpoint_every: int, log_every: int,
             on_log: Callable[[Progress], None]) -> None:
