@@ -14,9 +14,9 @@ RUN := $(BIN)/python run_experiment.py
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.runs ## solve a Game of 24 and an equation with the shipped policy
+demo: $(VENV)/.runs ## solve a Game of 24 and a product with the shipped policy
 	$(RUN) solve "4 9 10 13" domain=game24 budget=10s
-	$(RUN) solve "2x + 3 = 7" budget=5s
+	$(RUN) solve "What is 17 * 24?" budget=5s
 
 # One thread a process: the models of the tests are tiny, and more threads than free cores are very slow.
 test heavy: export OMP_NUM_THREADS ?= 1
