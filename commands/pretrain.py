@@ -76,7 +76,6 @@ def run(cfg: DictConfig) -> int:
     imitated = folder / "imitated"
     if trainer.progress.stage != "valuing":
         save_policy(trainer.model, trainer.head, tokenizer, imitated)
-        trainer.start_anew()
     rollouts = _rollouts(folder / "rollouts.jsonl", imitated, domains, cfg, encoder)
     outcomes = Outcomes(rollouts, demonstrations, encoder, cfg.seed)
     _train(trainer, "valuing", ["valuing"], outcomes, valuing, cfg)

@@ -184,10 +184,6 @@ class Trainer:
             torch.optim.AdamW(others, lr=self.optimisation.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
         ]
 
-    def start_anew(self) -> None:
-        """Forget the optimisers' momentum: what comes next has another loss."""
-        self.optimisers = self._new_optimisers()
-
     def run(self, stage: str, batches: Batches, schedule: Schedule, *, checkpoint_every: int, log_every: int,
             on_log: Callable[[Progress], None]) -> None:
         """Train one stage to its end, from wherever the checkpoint left it. Earlier stages must be finished."""
