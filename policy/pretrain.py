@@ -61,6 +61,7 @@ class Schedule:
         warmup: steps until `start` is reached.
         start, end: shares of the peak learning rate on the plateau and at the last step.
         decline: share of the steps over which it declines from start to end.
+        anew: the optimisers forget what they know of the stage before (a warm restart).
     """
 
     steps: int
@@ -68,6 +69,7 @@ class Schedule:
     start: float = 1.0
     end: float = 0.0
     decline: float = 1.0
+    anew: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 <= self.warmup <= self.steps or min(self.start, self.end, self.decline) < 0:
@@ -189,6 +191,8 @@ class Trainer:
         """Train one stage to its end, from wherever the checkpoint left it. Earlier stages must be finished."""
         if self.progress.stage != stage:
             self.progress.stage, self.progress.step = stage, 0
+            if schedule.anew:
+                self.optimisers = self._new_optimisers()
         progress = self.progress
         sums, since = torch.zeros(2), time.monotonic()
         counts = torch.zeros(2)

@@ -47,17 +47,20 @@ class Arithmetic:
         max_digits: of a generated operand, 2 to 6; of a generated factor one less, but at least 2.
         max_terms: of a generated plain sum, at least 2.
         max_operands: of a parsed problem and of a thought.
+        sums: share of plain sums among the generated problems, in [0, 1].
     """
 
     def __init__(
-        self, name: str = "arithmetic", max_digits: int = 4, max_terms: int = 4, max_operands: int = 12
+        self, name: str = "arithmetic", max_digits: int = 4, max_terms: int = 4, max_operands: int = 12,
+        sums: float = 0.2,
     ) -> None:
-        if not 2 <= max_digits <= 6 or max_terms < 2 or max_operands < max_terms:
-            raise ValueError("arithmetic needs max_digits in 2..6 and 2 <= max_terms <= max_operands")
+        if not 2 <= max_digits <= 6 or max_terms < 2 or max_operands < max_terms or not 0 <= sums <= 1:
+            raise ValueError("arithmetic needs max_digits in 2..6, 2 <= max_terms <= max_operands and sums in 0..1")
         self.name = name
         self.max_digits = max_digits
         self.max_terms = max_terms
         self.max_operands = max_operands
+        self.sums = sums
 
     def parse(self, text: str) -> Problem | None:
         """Read `17*24`, `What is 17 x 24?`, `(3+4)*12 =`. See Domain.parse."""
@@ -93,7 +96,7 @@ class Arithmetic:
         rng = np.random.default_rng(derive_seed(seed, self.name, split))
         seen: set[str] = set()
         while True:
-            prompt = text_of(random_sum(rng, self.max_digits, self.max_terms))
+            prompt = text_of(random_sum(rng, self.max_digits, self.max_terms, self.sums))
             node = parse_expression(prompt)
             problem = self._problem(prompt, node, evaluate(node))
             if problem.id not in seen and split_of(problem.id) == split:
@@ -103,7 +106,7 @@ class Arithmetic:
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
         """See Domain.demonstrate. At most 8 thoughts of at most 40 characters."""
         while True:
-            terms = random_sum(rng, self.max_digits, self.max_terms)
+            terms = random_sum(rng, self.max_digits, self.max_terms, self.sums)
             prompt = text_of(terms)
             node = parse_expression(prompt)
             identity = content_id(f"arithmetic:{canonical(node)}")

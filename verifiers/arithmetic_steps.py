@@ -28,18 +28,19 @@ def digits(rng: np.random.Generator, count: int) -> int:
     return draw(rng, 10 ** (count - 1) + 1, 10**count - 1)
 
 
-def random_sum(rng: np.random.Generator, max_digits: int, max_terms: int) -> Sum:
-    """A problem with a whole-number result: a product, a sum, an exact quotient or a mixture."""
-    kind = rng.random()
-    if kind < 0.3:
+def random_sum(rng: np.random.Generator, max_digits: int, max_terms: int, sums: float = 0.2) -> Sum:
+    """A problem with a whole-number result: a product, a plain sum (their share is given), an exact quotient or a
+    mixture, three, two and three in eight of the others."""
+    kind, eighth = rng.random(), (1 - sums) / 8
+    if kind < 3 * eighth:
         sides = digits(rng, draw(rng, 2, max(2, max_digits - 1))), _multiplier(rng, max_digits)
         return [(1, ("*", *(sides if chance(rng, 0.5) else sides[::-1])))]
-    if kind < 0.5:
+    if kind < 3 * eighth + sums:
         terms: Sum = [(1, digits(rng, draw(rng, 2, max_digits)))]
         while len(terms) < max_terms and (len(terms) < 2 or chance(rng, 0.5)):
             terms.append((1 if chance(rng, 0.5) else -1, digits(rng, draw(rng, 2, max_digits))))
         return terms
-    if kind < 0.7:
+    if kind < 5 * eighth + sums:
         divisor = _divisor(rng, max_digits)
         return [(1, ("/", divisor * draw(rng, 4, 10**max_digits // divisor - 1), divisor))]
     return _mixed(rng, max_digits)
