@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from policy.prefix_cache import PrefixCache
+from policy.reading import Reading
 from policy.rows import Row
 from policy.trunk import Trunk
 
@@ -21,7 +22,7 @@ class Batch:
 
     Args:
         trunk: the model; its slots bound the rows.
-        cache: keys and values by prefix; also remembers the hidden state after each state.
+        cache: keys and values by prefix; also remembers the reading of each state.
     """
 
     def __init__(self, trunk: Trunk, cache: PrefixCache) -> None:
@@ -42,10 +43,10 @@ class Batch:
             self.remember(row)
         row.gone = True
 
-    def remember(self, row: Row, hidden: Tensor | None = None) -> None:
-        """Keep a row's keys and values, and the hidden state after its last token."""
+    def remember(self, row: Row, reading: Reading | None = None) -> None:
+        """Keep a row's keys and values, and the reading of its tokens."""
         self.cache.insert(
-            row.tokens[: row.fed], lambda start, end: self.trunk.kv.read(row.slot, start, end), hidden
+            row.tokens[: row.fed], lambda start, end: self.trunk.kv.read(row.slot, start, end), reading
         )
 
     def step(self) -> tuple[list[Row], Tensor | None]:

@@ -53,11 +53,14 @@ class TreeDecoder:
         self._thread: threading.Thread | None = None
 
     async def propose(
-        self, text: str, tokens: Tokens, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int
+        self, text: str, tokens: Tokens, prompt: int, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int
     ) -> list[Thought]:
-        """Thoughts number first .. first + k - 1 of the state; see Policy.propose. Raises DecoderError."""
+        """Thoughts number first .. first + k - 1 of the state, whose first `prompt` tokens are not thoughts.
+
+        See Policy.propose. Raises DecoderError.
+        """
         loop = asyncio.get_running_loop()
-        request = Request(text, tokens, sampling, seed, first, k, meter, loop, loop.create_future())
+        request = Request(text, tokens, prompt, sampling, seed, first, k, meter, loop, loop.create_future())
         with self._wake:
             if self._failure is not None:
                 raise self._error()

@@ -22,7 +22,7 @@ from policy.base import Thought
 
 @dataclass(slots=True)
 class Siblings:
-    """Continuations of one partial thought, most perturbed first.
+    """Continuations of one partial thought, most perturbed first; `logprob` and `least` are the partial thought's.
 
     Arrays and not lists: there are tens of thousands, and a garbage collection would look at every number of a list.
     """
@@ -32,12 +32,15 @@ class Siblings:
     logprobs: NDArray[np.float64]
     perturbed: NDArray[np.float64]
     keys: NDArray[np.uint64]
+    logprob: float = 0.0
+    least: float = 0.0
     origin: Walker | None = None
 
     def take(self, rank: int) -> Partial:
+        total = self.logprobs.item(rank)
         return Partial(
-            (*self.parent, self.tokens.item(rank)), self.logprobs.item(rank), self.perturbed.item(rank),
-            self.keys.item(rank),
+            (*self.parent, self.tokens.item(rank)), total, self.perturbed.item(rank), self.keys.item(rank),
+            min(self.least, total - self.logprob),
             (self, rank + 1) if rank + 1 < len(self.tokens) else None, self.origin,
         )  # fmt: skip
 
@@ -51,6 +54,7 @@ class Partial:
         logprob: their total log-probability.
         perturbed: the greatest perturbed log-probability of all thoughts that begin so.
         key: its noise key.
+        least: the log-probability of its least likely token.
         rest: the siblings that come after it, which enter the frontier when it leaves.
         origin: the walker that passed its parent, whose slot may still hold what they share.
     """
@@ -59,6 +63,7 @@ class Partial:
     logprob: float
     perturbed: float
     key: int
+    least: float = 0.0
     rest: tuple[Siblings, int] | None = None
     origin: Walker | None = None
 

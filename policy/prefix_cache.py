@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from policy.reading import Reading
+
 OVERHEAD = 400  # bytes a node is charged beyond its tensors
 TOKEN = 36  # bytes a token of a node's key is charged
 
@@ -19,18 +21,19 @@ class Node:
     Attributes:
         tokens: the edge's token ids.
         kv: their keys and values, [layers, 2, heads, len(tokens), dim].
-        hidden: [H], the model's last hidden state after the last of them; None where nobody asked for it.
+        reading: of the line that ends with them; None where nobody asked for it.
     """
 
     tokens: tuple[int, ...]
     kv: Tensor | None
     parent: Node | None
-    hidden: Tensor | None = None
+    reading: Reading | None = None
     children: dict[int, Node] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
-        tensors = sum(t.element_size() * t.numel() for t in (self.kv, self.hidden) if t is not None)
+        held = (self.kv, None if self.reading is None else self.reading.hidden)
+        tensors = sum(t.element_size() * t.numel() for t in held if t is not None)
         return OVERHEAD + TOKEN * len(self.tokens) + tensors
 
 
@@ -53,14 +56,14 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._recent)
 
-    def find(self, tokens: Sequence[int]) -> tuple[list[Tensor], int, Tensor | None]:
+    def find(self, tokens: Sequence[int]) -> tuple[list[Tensor], int, Reading | None]:
         """The longest known prefix.
 
-        Returns: its keys and values in pieces, oldest first; its length; and the hidden state after exactly `tokens`,
-        None if that is not known.
+        Returns: its keys and values in pieces, oldest first; its length; and the reading of exactly `tokens`, None if
+        that is not known.
         """
         key = tuple(tokens)
-        node, pieces, length, hidden = self._root, [], 0, None
+        node, pieces, length, reading = self._root, [], 0, None
         while (child := node.children.get(key[length]) if length < len(key) else None) is not None:
             shared = _shared(child.tokens, key, length)
             assert child.kv is not None
@@ -69,19 +72,19 @@ class PrefixCache:
             node = child
             if shared < len(child.tokens):
                 break
-            hidden = child.hidden if length == len(key) else None
+            reading = child.reading if length == len(key) else None
         self._touch(node)
-        return pieces, length, hidden
+        return pieces, length, reading
 
     def insert(
-        self, tokens: Sequence[int], read: Callable[[int, int], Tensor], hidden: Tensor | None = None
+        self, tokens: Sequence[int], read: Callable[[int, int], Tensor], reading: Reading | None = None
     ) -> None:
         """Remember a row.
 
         Args:
             tokens: the row's tokens from the beginning.
             read: gives a copy of the row's keys and values of positions [start, end); called for what is new only.
-            hidden: [H], the last hidden state after `tokens`.
+            reading: of `tokens`.
         """
         key = tuple(tokens)
         node, length = self._root, 0
@@ -94,9 +97,9 @@ class PrefixCache:
             node.children[key[length]] = child
             self._add(child)
             node = child
-        if hidden is not None and node is not self._root:
+        if reading is not None and node is not self._root:
             self.bytes -= node.bytes
-            node.hidden = hidden
+            node.reading = reading
             self.bytes += node.bytes
         self._touch(node)
         while self.bytes > self.limit:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from policy.base import BadPolicy
 from policy.batches import IGNORE, NO_VALUE, Batch, Batches
 from policy.files import write_atomically
+from policy.losses import losses
 from policy.value_head import FILE as VALUE_HEAD_FILE
 from policy.value_head import ValueHead
 
@@ -88,7 +88,8 @@ class Optimisation:
 
     Attributes:
         matrix_lr: peak learning rate of the hidden matrices (Muon, scaled to match AdamW's update size).
-        other_lr: peak learning rate of embeddings, norms and the value head (AdamW).
+        other_lr: peak learning rate of embeddings and norms (AdamW).
+        head_lr: peak learning rate of the value head (AdamW): it starts anew where the others are nearly done.
         weight_decay: decoupled, for the matrices.
         value_weight: weight of the value loss beside the imitation loss.
         clip: largest gradient norm.
@@ -96,6 +97,7 @@ class Optimisation:
 
     matrix_lr: float = 0.004
     other_lr: float = 0.004
+    head_lr: float = 0.03
     weight_decay: float = 0.01
     value_weight: float = 1.0
     clip: float = 1.0
@@ -131,24 +133,6 @@ def new_value_head(hidden_size: int, seed: int) -> ValueHead:
         return ValueHead(hidden_size)
 
 
-def losses(model: LlamaForCausalLM, head: ValueHead, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(imitation loss in nats a token, value loss in nats a state); zero where a batch holds none."""
-    hidden = model.model(input_ids=batch.tokens, use_cache=False).last_hidden_state
-    targets = batch.labels[:, 1:]
-    chosen = targets != IGNORE
-    zero = hidden.new_zeros((), dtype=torch.float32)
-    imitation = value = zero
-    # Only the positions that are learned from reach the vocabulary projection.
-    if bool(chosen.any()):
-        logits = model.lm_head(hidden[:, :-1][chosen])
-        imitation = functional.cross_entropy(logits.float(), targets[chosen])
-    states = batch.values != NO_VALUE
-    if bool(states.any()):
-        logits = head(hidden[states])
-        value = functional.binary_cross_entropy_with_logits(logits.float(), batch.values[states])
-    return imitation, value
-
-
 class Trainer:
     """The training loop, with checkpoints.
 
@@ -172,18 +156,23 @@ class Trainer:
         self._pad = int(model.config.pad_token_id or 0)
         self.progress = Progress()
         self.optimisers = self._new_optimisers()
-        self.peaks = (optimisation.matrix_lr, optimisation.other_lr)
+        self.peaks = (optimisation.matrix_lr, optimisation.other_lr, optimisation.head_lr)
 
     def _new_optimisers(self) -> list[torch.optim.Optimizer]:
         matrices = [p for n, p in self.model.named_parameters()
                     if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
         ids = {id(p) for p in matrices}
-        others = [p for p in (*self.model.parameters(), *self.head.parameters()) if id(p) not in ids]
+        others = [p for p in self.model.parameters() if id(p) not in ids]
+
+        def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95), weight_decay=0.0)
+
         return [
             # Muon orthogonalises the update of each hidden matrix (Jordan et al. 2024): fewer steps to the same loss.
             torch.optim.Muon(matrices, lr=self.optimisation.matrix_lr, weight_decay=self.optimisation.weight_decay,
                              adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=self.optimisation.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
+            adam(others, self.optimisation.other_lr),
+            adam(self.head.parameters(), self.optimisation.head_lr),
         ]
 
     def run(self, stage: str, batches: Batches, schedule: Schedule, *, checkpoint_every: int, log_every: int,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from policy.base import Sampling, Thought
 from policy.budget import Meter
 from policy.frontier import Frontier, Partial
+from policy.reading import CERTAIN, Likelihood, Reading
 
 Tokens = tuple[int, ...]
 
@@ -18,7 +19,9 @@ class Request:
 
     Attributes:
         text, tokens: the state.
+        prompt: how many of the tokens are its prompt, not thoughts.
         found: thoughts of GREEDY and INDEPENDENT requests, by number.
+        reading: of the state, once it has been read.
         frontier: the sample sequence of a DISTINCT request once its state has been read.
         priming: the row that reads the state for the first time, while there is one.
         rows: rows that work for this request alone.
@@ -27,6 +30,7 @@ class Request:
 
     text: str
     tokens: Tokens
+    prompt: int
     sampling: Sampling
     seed: int
     first: int
@@ -35,6 +39,7 @@ class Request:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[Thought]]
     found: dict[int, Thought] = field(default_factory=dict)
+    reading: Reading | None = None
     frontier: Frontier[Row] | None = None
     priming: Row | None = None
     rows: list[Row] = field(default_factory=list)
@@ -59,6 +64,7 @@ class Row:
 
     Attributes:
         text, state: text and tokens of the state it continues.
+        prompt: how many of the tokens are not thoughts.
         tokens: everything to be fed; the last ones are not yet.
         fed: how many are; their keys and values are in the row's slot.
         slot: its place in the batch; -1 while it waits and after it left.
@@ -68,7 +74,8 @@ class Row:
         partial: the beginning of the thought it walks from, with its noise key.
         origin: a row in whose slot its beginning may be found.
         thought: tokens of the thought drawn so far.
-        logprob: their total log-probability.
+        logprob, least: their total log-probability, and that of the least likely.
+        before: the likelihood of the thoughts of its state.
         key: noise key of an INDEPENDENT sample; None for the most likely tokens.
         waiting: requests that wait for the state this row primes.
         ended: the thought is complete; what is left to feed is its end.
@@ -77,6 +84,7 @@ class Row:
 
     text: str
     state: Tokens
+    prompt: int
     tokens: list[int]
     partial: Partial
     fed: int = 0
@@ -87,6 +95,8 @@ class Row:
     origin: Row | None = None
     thought: list[int] = field(default_factory=list)
     logprob: float = 0.0
+    least: float = 0.0
+    before: Likelihood = CERTAIN
     key: int | None = None
     waiting: list[Request] = field(default_factory=list)
     ended: bool = False

@@ -17,6 +17,7 @@ from policy.budget import Meter
 from policy.codec import END, STOP, Codec
 from policy.frontier import Frontier, Partial, Siblings
 from policy.prefix_cache import PrefixCache
+from policy.reading import Likelihood, Reading
 from policy.rows import Request, Row, Tokens
 from policy.sampling import perturb, pick_independent, state_key
 from policy.trunk import Trunk
@@ -77,25 +78,27 @@ class Scheduler:
 
     def _begin(self, requests: Sequence[Request]) -> None:
         """Start requests whose state has been read before; have the others' states read first."""
-        known: list[tuple[Request, Tensor]] = []
+        known: list[Request] = []
         for request in requests:
-            hidden = self.cache.find(request.tokens)[2]
-            if hidden is not None:
-                known.append((request, hidden))
+            request.reading = self.cache.find(request.tokens)[2]
+            if request.reading is not None:
+                known.append(request)
                 continue
             row = self._priming.get(request.tokens)
             if row is None:
-                row = Row(request.text, request.tokens, list(request.tokens), Partial((), 0.0, 0.0, 0))
+                row = Row(request.text, request.tokens, request.prompt, list(request.tokens), Partial((), 0.0, 0.0, 0))
                 self._priming[request.tokens] = row
                 self.batch.add(row)
             row.waiting.append(request)
             request.priming = row
-        if known:
-            self._start([request for request, _ in known], torch.stack([hidden for _, hidden in known]))
+        self._start(known)
 
-    def _start(self, requests: Sequence[Request], hidden: Tensor) -> None:
-        """Draw the first tokens. hidden: [number of requests, H], after each request's state."""
-        logprobs = self.trunk.logprobs(hidden)
+    def _start(self, requests: Sequence[Request]) -> None:
+        """Draw the first tokens of requests whose state has been read."""
+        if not requests:
+            return
+        readings = [request.reading for request in requests if request.reading is not None]
+        logprobs = self.trunk.logprobs(torch.stack([reading.hidden for reading in readings]))
         rows: list[Row] = []
         which: list[int] = []
         for index, request in enumerate(requests):
@@ -109,9 +112,6 @@ class Scheduler:
                     self.batch.add(row)
 
     def _first_rows(self, request: Request) -> list[Row]:
-        def row(partial: Partial) -> Row:
-            return Row(request.text, request.tokens, list(request.tokens), partial)
-
         if request.sampling is Sampling.DISTINCT:
             frontier, partial = self._frontier(request)
             request.frontier = frontier
@@ -119,13 +119,13 @@ class Scheduler:
             self._moved.add(frontier)
             if partial is None:
                 return []
-            walker = row(partial)
+            walker = _row(request, partial)
             walker.frontier = frontier
             frontier.walking.add(walker)
             return [walker]
         rows = []
         for number in range(request.first, request.first + request.k):
-            one = row(Partial((), 0.0, 0.0, 0))
+            one = _row(request, Partial((), 0.0, 0.0, 0))
             one.request, one.number = request, number
             request.rows.append(one)
             if request.sampling is Sampling.INDEPENDENT:
@@ -164,21 +164,27 @@ class Scheduler:
             self._draw([rows[index] for index in drawing], logprobs)
         if not over:
             return
-        values = self.trunk.values(hidden[over])
-        primed: list[tuple[Request, Tensor]] = []
-        for index, value in zip(over, values, strict=True):
-            row, state = rows[index], hidden[index].clone()
-            self.batch.remember(row, state)
+        lines = [self._line(rows[index]) for index in over]
+        values = self.trunk.values(hidden[over], lines)
+        primed: list[Request] = []
+        for index, line, value in zip(over, lines, values, strict=True):
+            row, reading = rows[index], Reading(hidden[index].clone(), line)
+            self.batch.remember(row, reading)
             row.gone = True
             if row.ended:
                 self._finish(row, complete=True, value=value)
             else:
                 self._priming.pop(row.state)
                 for request in row.waiting:
-                    request.priming = None
-                primed += [(request, state) for request in row.waiting]
-        if primed:
-            self._start([request for request, _ in primed], torch.stack([state for _, state in primed]))
+                    request.priming, request.reading = None, reading
+                primed += row.waiting
+        self._start(primed)
+
+    def _line(self, row: Row) -> Likelihood:
+        """The likelihood of the thoughts that a row has read."""
+        if row.primes or row.tokens[len(row.state) :] != row.thought:  # not drawn here, or not as it is read
+            return self.trunk.likelihood(row.tokens, row.prompt)
+        return row.before.then(row.logprob, row.least)
 
     def _draw(self, rows: Sequence[Row], logprobs: NDArray[np.float32]) -> None:
         """Draw each row's next token from its log-probabilities, [R, V]."""
@@ -199,6 +205,7 @@ class Scheduler:
         gained = logprobs[np.arange(len(samples)), tokens].tolist()
         for row, token, logprob in zip(samples, tokens.tolist(), gained, strict=True):
             row.logprob += logprob
+            row.least = min(row.least, logprob)
             row.thought.append(token)
             self._advance(row)
 
@@ -214,11 +221,12 @@ class Scheduler:
             frontier = row.frontier
             assert frontier is not None
             tokens, totals, perturbed, keys = map(np.copy, columns)  # a view would keep the whole batch's array alive
-            frontier.expand(row, Siblings(row.partial.tokens, tokens, totals, perturbed, keys))
+            frontier.expand(row, Siblings(
+                row.partial.tokens, tokens, totals, perturbed, keys, row.partial.logprob, row.partial.least))
             self._expansions += 1
             self._moved.add(frontier)
             row.thought.append(row.partial.tokens[-1])
-            row.logprob = row.partial.logprob
+            row.logprob, row.least = row.partial.logprob, row.partial.least
             self._advance(row)
 
     def _advance(self, row: Row) -> None:
@@ -264,9 +272,9 @@ class Scheduler:
                 self._start_walker(frontier, partial, request)
 
     def _start_walker(self, frontier: Frontier[Row], partial: Partial, request: Request) -> None:
-        row = Row(request.text, request.tokens, [*request.tokens, *partial.tokens[:-1]], partial)
+        row = _row(request, partial)
         row.frontier, row.origin = frontier, cast("Row | None", partial.origin)
-        row.thought, row.logprob = list(partial.tokens), partial.logprob
+        row.thought, row.logprob, row.least = list(partial.tokens), partial.logprob, partial.least
         partial.origin = None
         frontier.walking.add(row)
         self._advance(row)
@@ -301,3 +309,11 @@ class Scheduler:
             if not row.gone:
                 self.batch.drop(row)
         request.rows.clear()
+
+
+def _row(request: Request, partial: Partial) -> Row:
+    """A row that goes on from a request's state with the beginning of a thought."""
+    assert request.reading is not None
+    row = Row(request.text, request.tokens, request.prompt, [*request.tokens, *partial.tokens[:-1]], partial)
+    row.before = request.reading.line
+    return row

@@ -95,7 +95,10 @@ class Transformer:
         tokens = self._codec.encode(text)
         if len(tokens) > self._room:
             return []
-        return await self.decoder.propose(text, tokens, k, sampling=sampling, seed=seed, meter=meter, first=first)
+        prompt = min(len(self._codec.encode(f"{state.problem.prompt}\n")), len(tokens))
+        return await self.decoder.propose(
+            text, tokens, prompt, k, sampling=sampling, seed=seed, meter=meter, first=first
+        )
 
     def close(self) -> None:
         """End the decoder's thread."""

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from policy.base import BadPolicy
 from policy.kv import SlotCache
+from policy.reading import CERTAIN, Likelihood
 from policy.value_head import ValueHead
 
 
@@ -100,9 +101,20 @@ class Trunk:
         logprobs: NDArray[np.float32] = self.head(hidden).float().log_softmax(-1).cpu().numpy()
         return logprobs
 
-    def values(self, hidden: Tensor) -> Sequence[float | None]:
-        """Hidden states [R, H] -> P(a rollout from here ends correct), R numbers; None without a value head."""
+    def values(self, hidden: Tensor, lines: Sequence[Likelihood]) -> Sequence[float | None]:
+        """Hidden states [R, H], likelihoods -> P(a rollout from here ends correct), R; None without a value head."""
         if self.value_head is None:
             return [None] * len(hidden)
-        values: list[float] = torch.sigmoid(self.value_head(hidden.float())).tolist()
+        likelihoods = torch.tensor(lines, dtype=torch.float32, device=hidden.device)
+        values: list[float] = torch.sigmoid(self.value_head(hidden.float(), likelihoods)).tolist()
         return values
+
+    def likelihood(self, tokens: Sequence[int], start: int) -> Likelihood:
+        """Of tokens[start:], in a forward pass of its own; start is at least 1."""
+        if self.value_head is None or start >= len(tokens):
+            return CERTAIN
+        line = torch.tensor([tokens], device=self.device)
+        hidden: Tensor = self.body(input_ids=line, use_cache=False).last_hidden_state
+        logprobs = self.head(hidden[0, start - 1 : -1]).float().log_softmax(-1)
+        gained = logprobs.gather(1, line[0, start:, None])
+        return Likelihood(float(gained.sum()), float(gained.min()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -18,7 +19,12 @@ FILE = "value_head.safetensors"
 
 
 class ValueHead(nn.Module):
-    """A small MLP over the last layer's hidden state (after the final norm) at a state's last token, its newline.
+    """A small MLP over the last layer's hidden state (after the final norm) at a state's last token, its newline,
+    and over how likely the policy found the thoughts so far.
+
+    A hidden state tells how far a line is from its end, but hardly whether there was a slip on the way: what the
+    policy expected at each token is known where the next one is drawn, and not carried on. An unlikely token is
+    where a slip shows.
 
     Args:
         hidden_size: width H of the language model's hidden state.
@@ -26,12 +32,21 @@ class ValueHead(nn.Module):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(hidden_size, hidden_size)
+        self.hidden = nn.Linear(hidden_size + 3, hidden_size)
         self.out = nn.Linear(hidden_size, 1)
 
-    def forward(self, states: Tensor) -> Tensor:
-        """Hidden states [..., H] -> logits [...]; their sigmoid is P(a rollout from here ends correct)."""
-        logits: Tensor = self.out(nn.functional.gelu(self.hidden(states))).squeeze(-1)
+    def forward(self, states: Tensor, likelihoods: Tensor) -> Tensor:
+        """P(a rollout from here ends correct), as logits.
+
+        Args:
+            states: [..., H], hidden states.
+            likelihoods: [..., 2], the Likelihood of the thoughts up to each state [nats].
+
+        Returns: [...].
+        """
+        total, least = likelihoods.to(states.dtype).unbind(-1)
+        line = torch.stack([total / 8, least / 3, least.exp()], -1)  # about as large as hidden states are
+        logits: Tensor = self.out(nn.functional.gelu(self.hidden(torch.cat([states, line], -1)))).squeeze(-1)
         return logits
 
     def save(self, folder: str | Path) -> None:

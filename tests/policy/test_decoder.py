@@ -61,10 +61,13 @@ class Reference:
 
     @torch.inference_mode()
     def value(self, text: str) -> float:
-        tokens = torch.tensor([self.tokenizer(text)["input_ids"]])
-        hidden = self.model(tokens, output_hidden_states=True).hidden_states[-1]
+        tokens = self.tokenizer(text)["input_ids"]
+        prompt = len(self.tokenizer(text.split("\n")[0] + "\n")["input_ids"])
+        gained = [float(self.next(tokens[:i])[tokens[i]]) for i in range(prompt, len(tokens))]
+        likelihood = torch.tensor([sum(gained), min(gained, default=0.0)])
+        hidden = self.model(torch.tensor([tokens]), output_hidden_states=True).hidden_states[-1]
         assert self.head is not None
-        return float(torch.sigmoid(self.head(hidden[0, -1])))
+        return float(torch.sigmoid(self.head(hidden[0, -1], likelihood)))
 
     def greedy(self, text: str, longest: int = LONGEST) -> tuple[str, float, int, bool]:
         tokens, logprob, thought = list(self.tokenizer(text)["input_ids"]), 0.0, []

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from policy.prefix_cache import PrefixCache
+from policy.reading import Reading
 
 
 def kv(tokens: tuple[int, ...]) -> Tensor:
@@ -13,14 +14,14 @@ def kv(tokens: tuple[int, ...]) -> Tensor:
     return torch.tensor(marks).view(1, 1, 1, -1, 1).expand(1, 2, 1, -1, 4).clone()
 
 
-def insert(cache: PrefixCache, tokens: tuple[int, ...], hidden: Tensor | None = None) -> list[tuple[int, int]]:
+def insert(cache: PrefixCache, tokens: tuple[int, ...], reading: Reading | None = None) -> list[tuple[int, int]]:
     asked: list[tuple[int, int]] = []
 
     def read(start: int, end: int) -> Tensor:
         asked.append((start, end))
         return kv(tokens)[:, :, :, start:end].clone()
 
-    cache.insert(tokens, read, hidden)
+    cache.insert(tokens, read, reading)
     return asked
 
 
@@ -50,15 +51,15 @@ def test_only_what_is_new_is_read() -> None:
     assert insert(cache, (1, 2, 3, 4)) == []
 
 
-def test_hidden_states_belong_to_exactly_one_prefix() -> None:
+def test_readings_belong_to_exactly_one_prefix() -> None:
     cache = PrefixCache(1 << 20)
-    hidden = torch.arange(3.0)
-    insert(cache, (1, 2, 3), hidden)
+    longer, shorter = Reading(torch.arange(3.0)), Reading(torch.ones(3))
+    insert(cache, (1, 2, 3), longer)
     insert(cache, (1, 2))
     assert cache.find((1, 2))[2] is None
-    assert torch.equal(cache.find((1, 2, 3))[2], hidden)  # type: ignore[arg-type]
-    insert(cache, (1, 2), hidden + 1)
-    assert torch.equal(cache.find((1, 2))[2], hidden + 1)  # type: ignore[arg-type]
+    assert cache.find((1, 2, 3))[2] is longer
+    insert(cache, (1, 2), shorter)
+    assert cache.find((1, 2))[2] is shorter
 
 
 def test_the_bound_holds_and_what_is_found_stays_right() -> None:
@@ -67,7 +68,7 @@ def test_the_bound_holds_and_what_is_found_stays_right() -> None:
     lengths = []
     for _ in range(600):
         tokens = tuple(rng.integers(0, 3, size=rng.integers(1, 12)).tolist())
-        insert(cache, tokens, torch.zeros(8))
+        insert(cache, tokens, Reading(torch.zeros(8)))
         assert cache.bytes <= cache.limit
         lengths.append(found(cache, tuple(rng.integers(0, 3, size=12).tolist())))
     assert cache.bytes == sum(node.bytes for node in cache._recent)

@@ -14,17 +14,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from policy.base import BadPolicy
 from policy.batches import IGNORE, NO_VALUE, WINDOW, Demonstrations, Encoder, Outcomes
 from policy.charset import character_tokenizer
+from policy.losses import likelihoods, losses
 from policy.pretrain import (
     Optimisation,
     Progress,
     Schedule,
     Shape,
     Trainer,
-    losses,
     new_model,
     new_value_head,
     save_policy,
 )
+from policy.trunk import Trunk
 from policy.value_head import ValueHead
 from verifiers.countdown import Countdown
 
@@ -140,8 +141,37 @@ def test_saved_policy_loads_in_the_standard_way(tmp_path: Path) -> None:
         assert torch.equal(ours, theirs)
     again = ValueHead.load(tmp_path / "policy", 16)
     states = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32))
-    assert again is not None and torch.equal(again(states), head(states))
+    likelihoods = torch.full((5, 2), -1.5)
+    assert again is not None and torch.equal(again(states, likelihoods), head(states, likelihoods))
     assert [p.name for p in tmp_path.iterdir()] == ["policy"]
+
+
+def test_the_value_head_learns_from_the_likelihood_that_it_is_given_when_it_is_used() -> None:
+    model, head = new_model(SHAPE, TOKENIZER, 0), new_value_head(16, 0)
+    lines = [("3 4 12 -> 24", ["3*4=12, 12 12", "12+12=24"]), ("1 2 3 -> 6", ["1+2=3, 3 3", "9*9=1", "no"])]
+    batch = ENCODER.batch([ENCODER.rollout(prompt, thoughts, 1.0) for prompt, thoughts in lines])
+    with torch.no_grad():
+        found = likelihoods(model, model.model(input_ids=batch.tokens).last_hidden_state, batch)
+    trunk = Trunk(model, head, 2)
+    for row, (prompt, thoughts) in enumerate(lines):
+        for states in range(len(thoughts) + 1):
+            tokens = TOKENIZER("".join(f"{line}\n" for line in [prompt, *thoughts[:states]]))["input_ids"]
+            start = len(TOKENIZER(prompt + "\n")["input_ids"])
+            with torch.inference_mode():
+                assert found[row, len(tokens) - 1].tolist() == pytest.approx(trunk.likelihood(tokens, start), abs=1e-4)
+
+
+def test_a_warm_restart_forgets_what_the_optimisers_know(tmp_path: Path) -> None:
+    def moments(anew: bool) -> int:
+        one = trainer(tmp_path / str(anew))
+        train(one, 3)
+        schedule = Schedule(2, anew=anew)
+        counts: list[int] = []
+        one.run("next", demonstrations(), schedule, checkpoint_every=9, log_every=1, on_log=lambda _: counts.append(
+            int(next(iter(one.optimisers[1].state.values()))["step"])))
+        return counts[0]
+
+    assert (moments(anew=True), moments(anew=False)) == (1, 4)
 
 
 def test_saving_never_removes_what_is_no_policy(tmp_path: Path) -> None:

@@ -10,16 +10,16 @@ from policy.value_head import FILE, ValueHead
 
 
 def test_one_logit_a_state() -> None:
-    assert ValueHead(8)(torch.randn(3, 5, 8)).shape == (3, 5)
+    assert ValueHead(8)(torch.randn(3, 5, 8), torch.zeros(3, 5, 2)).shape == (3, 5)
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     head = ValueHead(8)
     head.save(tmp_path)
     loaded = ValueHead.load(tmp_path, 8)
-    states = torch.randn(4, 8)
+    states, likelihoods = torch.randn(4, 8), -torch.rand(4, 2)
     assert loaded is not None
-    assert torch.equal(loaded(states), head(states))
+    assert torch.equal(loaded(states, likelihoods), head(states, likelihoods))
 
 
 def test_no_file_is_no_head(tmp_path: Path) -> None:
