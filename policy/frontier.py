@@ -10,6 +10,8 @@ them go on at once; what they find is handed out in order, so that concurrency n
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
+from collections.abc import Container
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, Protocol, TypeVar
@@ -18,6 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policy.base import Thought
+from policy.sampling import state_key
+
+MAX_EXPANSIONS = 1 << 15  # kept in all frontiers together, about 1 kB each
 
 
 @dataclass(slots=True)
@@ -162,3 +167,39 @@ class Frontier(Generic[W]):
             siblings, rank = partial.rest
             partial.rest = None
             self._push(siblings.take(rank))
+
+
+class Frontiers(Generic[W]):
+    """The frontiers of recent states. What is forgotten is recomputed when asked for again.
+
+    Attributes:
+        expansions: held in all of them together.
+    """
+
+    def __init__(self) -> None:
+        self.expansions = 0
+        self._known: OrderedDict[tuple[int, tuple[int, ...]], Frontier[W]] = OrderedDict()
+
+    def find(
+        self, seed: int, tokens: tuple[int, ...], busy: Container[Frontier[W]]
+    ) -> tuple[Frontier[W], Partial | None]:
+        """The frontier of a state under a seed, and the root to expand if it is new; busy ones are never forgotten."""
+        name = (seed, tokens)
+        frontier = self._known.get(name)
+        if frontier is not None:
+            self._known.move_to_end(name)
+            return frontier, None
+        frontier = self._known[name] = Frontier(state_key(seed, tokens))
+        (root,), _ = frontier.schedule(1)
+        self.expansions += 1
+        if self.expansions > MAX_EXPANSIONS:
+            self._forget(busy)
+        return frontier, root
+
+    def _forget(self, busy: Container[Frontier[W]]) -> None:
+        """Least recently used first, half of them at a time."""
+        for name, frontier in list(self._known.items()):
+            if self.expansions <= MAX_EXPANSIONS // 2:
+                return
+            if frontier not in busy and not frontier.walking:
+                self.expansions -= self._known.pop(name).size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import cast
 
@@ -15,14 +15,12 @@ from policy.base import Sampling, Thought
 from policy.batch import Batch
 from policy.budget import Meter
 from policy.codec import END, STOP, Codec
-from policy.frontier import Frontier, Partial, Siblings
+from policy.frontier import Frontier, Frontiers, Partial, Siblings
 from policy.prefix_cache import PrefixCache
 from policy.reading import Likelihood, Reading
 from policy.rows import Request, Row, Tokens
 from policy.sampling import perturb, pick_independent, state_key
 from policy.trunk import Trunk
-
-MAX_EXPANSIONS = 1 << 15  # expansions kept in all frontiers together, about 1 kB each
 
 
 class Scheduler:
@@ -52,8 +50,7 @@ class Scheduler:
         self.live: defaultdict[Meter, set[Request]] = defaultdict(set)
         self.resolved: list[Request] = []
         self._priming: dict[Tokens, Row] = {}
-        self._frontiers: OrderedDict[tuple[int, Tokens], Frontier[Row]] = OrderedDict()
-        self._expansions = 0
+        self._frontiers: Frontiers[Row] = Frontiers()
         self._asking: defaultdict[Frontier[Row], set[Request]] = defaultdict(set)
         self._moved: set[Frontier[Row]] = set()
 
@@ -113,7 +110,7 @@ class Scheduler:
 
     def _first_rows(self, request: Request) -> list[Row]:
         if request.sampling is Sampling.DISTINCT:
-            frontier, partial = self._frontier(request)
+            frontier, partial = self._frontiers.find(request.seed, request.tokens, self._asking)
             request.frontier = frontier
             self._asking[frontier].add(request)
             self._moved.add(frontier)
@@ -132,28 +129,6 @@ class Scheduler:
                 one.key = state_key(request.seed, request.tokens, number)
             rows.append(one)
         return rows
-
-    def _frontier(self, request: Request) -> tuple[Frontier[Row], Partial | None]:
-        """The request's frontier, and the root to expand if it is new."""
-        name = (request.seed, request.tokens)
-        frontier = self._frontiers.get(name)
-        if frontier is not None:
-            self._frontiers.move_to_end(name)
-            return frontier, None
-        frontier = self._frontiers[name] = Frontier(state_key(request.seed, request.tokens))
-        (root,), _ = frontier.schedule(1)
-        self._expansions += 1
-        if self._expansions > MAX_EXPANSIONS:
-            self._forget_frontiers()
-        return frontier, root
-
-    def _forget_frontiers(self) -> None:
-        """Least recently used first, half of them at a time; what is forgotten is recomputed when asked for again."""
-        for name, frontier in list(self._frontiers.items()):
-            if self._expansions <= MAX_EXPANSIONS // 2:
-                return
-            if frontier not in self._asking and not frontier.walking:
-                self._expansions -= self._frontiers.pop(name).size
 
     def _arrive(self, rows: Sequence[Row], hidden: Tensor) -> None:
         """Rows have nothing left to feed: their state is read, their thought is over, or its next token is due."""
@@ -223,7 +198,7 @@ class Scheduler:
             tokens, totals, perturbed, keys = map(np.copy, columns)  # a view would keep the whole batch's array alive
             frontier.expand(row, Siblings(
                 row.partial.tokens, tokens, totals, perturbed, keys, row.partial.logprob, row.partial.least))
-            self._expansions += 1
+            self._frontiers.expansions += 1
             self._moved.add(frontier)
             row.thought.append(row.partial.tokens[-1])
             row.logprob, row.least = row.partial.logprob, row.partial.least

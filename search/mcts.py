@@ -31,13 +31,14 @@ class MCTS(Anytime):
         k_init: thoughts drawn when a node is first opened.
         k_more: thoughts drawn each time it is widened.
         c_puct: weight of prior and visit counts against q.
+        patience: how much a value is believed against tries in vain; above 0, inf for ever (see rules.Puct).
         widen_c, widen_alpha: a node may have drawn k_init + widen_c * visits ** widen_alpha thoughts.
         in_flight: simulations in flight at most.
         ramp: where tokens or simulations are limited, one more is let into flight every `ramp` visits: decisions on
             stale knowledge waste what is counted. Under a budget of seconds alone, idle slots waste it: no ramp.
         rollouts: evaluate new nodes that came without a value by one independent line to its end.
-        select, widen, backup: rules that replace Puct(c_puct), ProgressiveWidening(k_init, widen_c, widen_alpha) and
-            `rules.best`.
+        select, widen, backup: rules that replace Puct(c_puct, patience),
+            ProgressiveWidening(k_init, widen_c, widen_alpha) and `rules.best`.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class MCTS(Anytime):
         k_init: int = 2,
         k_more: int = 1,
         c_puct: float = 0.1,
-        widen_c: float = 4.0,
+        patience: float = 3.0,
+        widen_c: float = 2.0,
         widen_alpha: float = 0.5,
         in_flight: int = 16,
         ramp: int = 16,
@@ -60,10 +62,11 @@ class MCTS(Anytime):
         at_least_one(k_init=k_init, k_more=k_more, in_flight=in_flight, ramp=ramp)
         within(0, math.inf, c_puct=c_puct, widen_c=widen_c)
         within(0, 1, widen_alpha=widen_alpha)
+        within(1e-3, math.inf, patience=patience)
         self.k_init, self.k_more = k_init, k_more
         self.in_flight, self.ramp = in_flight, ramp
         self.rollouts = rollouts
-        self.select = select or rules.Puct(c_puct)
+        self.select = select or rules.Puct(c_puct, patience)
         self.widen = widen or rules.ProgressiveWidening(k_init, widen_c, widen_alpha)
         self.backup = backup or rules.best
 

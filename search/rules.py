@@ -20,26 +20,34 @@ Backup = Callable[[Node], float]
 class Puct:
     """PUCT (AlphaZero, Silver et al. 2018) with drawing one more thought as an arm beside the children.
 
-    score = q + c * P * sqrt(1 + N) / (1 + n). A child's P is its prior times the probability the policy gives to
+    score = q' * (1 + c * P * sqrt(1 + N) / (1 + n)). A child's P is its prior times the probability the policy gives to
     the thoughts drawn so far; the rest is the P of drawing more, whose n is the number of samples drawn and whose q
-    is that of a fresh rollout that goes where no sample went. Simulations in flight count as visits that found
-    nothing (virtual loss).
+    is that of a fresh rollout that goes where no sample went. Simulations in flight count as tries in vain (virtual
+    loss). The bonus multiplies: far from the end of a line values are small and their differences too.
+
+    q' = q / (1 + n * q / patience). A value says how often tries below a node succeed; it may be wrong by some
+    factor, the same for all the node's descendants. If that factor has a Gamma prior of mean 1 and shape `patience`,
+    this is its posterior mean times q after n tries in vain. Without it (patience = inf) a search that backs up the
+    best of many values stays for good where the policy is too hopeful.
     """
 
     c: float
+    patience: float = math.inf
 
     def __call__(self, node: Node, may_draw: bool) -> list[Node | None]:
-        scale = self.c * math.sqrt(1 + node.visits + node.pending)
         drawn = 1.0 - node.mass_left
         scored: list[tuple[float, Node | None]] = []
         for child in node.children:
             if not child.closed:
-                q = child.q * (1 + child.visits) / (1 + child.visits + child.pending)
-                scored.append((q + scale * child.prior * drawn / (1 + child.visits + child.pending), child))
+                scored.append((self._score(node, child.q, child.prior * drawn, child.visits + child.pending), child))
         if may_draw:
-            scored.append((undrawn(node) + scale * node.mass_left / (1 + node.drawn), None))
+            scored.append((self._score(node, undrawn(node), node.mass_left, node.drawn), None))
         scored.sort(key=lambda arm: -arm[0])
         return [arm for _, arm in scored]
+
+    def _score(self, node: Node, q: float, prior: float, tries: int) -> float:
+        bonus = self.c * prior * math.sqrt(1 + node.visits + node.pending) / (1 + tries)
+        return q / (1 + tries * q / self.patience) * (1 + bonus)
 
 
 @dataclass(frozen=True)

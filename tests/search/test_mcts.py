@@ -45,11 +45,11 @@ async def test_golden_tree() -> None:
     assert draws == [
         ("", 0, 2), ("b", 0, 2), ("b/b1", 0, 2),  # b is valued most, but both its ends are refuted
         ("a", 0, 2), ("a/a1", 0, 2), ("a/a2", 0, 2),  # a's thoughts lead nowhere: closed
-        ("b/b1", 2, 1), ("b", 2, 1), ("b/b3", 0, 2),  # what is left of b
+        ("b", 2, 1), ("b/b3", 0, 2),  # what is left of b
         ("", 2, 1), ("c", 0, 2), ("c/c1", 0, 2),  # the root is widened
     ]  # fmt: skip
     assert visits(thinking.tree) == {
-        "": 12, "a": 3, "a/a1": 1, "a/a2": 1, "b": 5, "b/b1": 2, "b/b3": 1,
+        "": 11, "a": 3, "a/a1": 1, "a/a2": 1, "b": 4, "b/b1": 1, "b/b3": 1,
         "c": 2, "c/c1": 1, "c/c2": 0, f"c/c1/={SECRET}": 1,
     }  # fmt: skip
     assert thinking.standing is not None and thinking.standing.thoughts == ("c", "c1", f"={SECRET}")
@@ -153,12 +153,25 @@ def test_puct_weighs_value_prior_and_virtual_loss() -> None:
     root = node(step("a", 0.5, 0.4), step("b", 0.4, 0.5), value=0.1)
     a, b = root.children
     assert rules.Puct(0.01)(root, True)[0] is b
+    b.value = b.q = 0.41
+    assert rules.Puct(0.01)(root, False)[0] is b
     assert rules.Puct(50.0)(root, False)[0] is a
     b.pending = root.pending = 1
-    assert rules.Puct(0.01)(root, True)[0] is a
+    assert rules.Puct(0.01, patience=3.0)(root, True)[0] is a
     assert None not in rules.Puct(1.0)(root, False) and None in rules.Puct(1.0)(root, True)
     a.closed = True
     assert rules.Puct(1.0)(root, False) == [b]
+
+
+def test_patience_ends_where_tries_stay_in_vain() -> None:
+    root = node(step("a", 0.5, 0.5), step("b", 0.4, 0.4), value=0.1)
+    a, b = root.children
+    a.visits = root.visits = 4  # 0.5 / (1 + 4 * 0.5 / 6) = 0.375
+    assert rules.Puct(0.0)(root, False) == [a, b]
+    assert rules.Puct(0.0, patience=9.0)(root, False) == [a, b]
+    assert rules.Puct(0.0, patience=6.0)(root, False) == [b, a]
+    b.visits, root.visits = 4, 8
+    assert rules.Puct(0.0, patience=6.0)(root, False) == [a, b]
 
 
 def test_widening_grows_with_visits_and_never_asks_a_spent_node() -> None:
