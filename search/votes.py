@@ -23,29 +23,28 @@ class Votes:
     """Weighted votes (self-consistency, Wang et al. 2023, section 2; weighted by value as in Li et al. 2023).
 
     The confidence in the leading answer is its share of the votes, smoothed by one average vote for it and one
-    against; where lines have values, it is the mean of that share and the value of the lines that lead to it.
+    against; where lines have values, the answer is taken to be wrong when that share errs and the best value among the
+    lines that lead to it errs too, as if the two were independent.
 
     Args:
         by_value: weight each vote by the line's value, where it has one.
     """
 
-    def __init__(self, by_value: bool = True) -> None:
+    def __init__(self, by_value: bool = False) -> None:
         self._by_value = by_value
         self._candidates: dict[str, _Candidate] = {}
         self._total = 0.0
         self._lines = 0
-        self._valued = True
 
     def add(self, step: Step, weight: float) -> None:
         """A finished line votes with a weight above 0, times its value if it has one and votes are weighted."""
         if step.answer is None or step.outcome not in (Outcome.FINISHED, Outcome.PROVED):
             return
-        value = step.thought.value if self._by_value else None
-        self._valued = self._valued and value is not None
-        weight = max(weight * (1.0 if value is None else value), 1e-12)
+        value = step.thought.value
+        weight = max(weight * (1.0 if value is None or not self._by_value else value), 1e-12)
         candidate = self._candidates.setdefault(step.answer, _Candidate(step))
         candidate.weight += weight
-        candidate.value += weight * (value or 0.0)
+        candidate.value = max(candidate.value, value or 0.0)
         if weight > candidate.heaviest:
             candidate.best, candidate.heaviest = step, weight
         self._total += weight
@@ -58,8 +57,7 @@ class Votes:
         leader = max(self._candidates.values(), key=lambda candidate: candidate.weight)
         average = self._total / self._lines
         share = (leader.weight + average) / (self._total + 2 * average)
-        confidence = (share + leader.value / leader.weight) / 2 if self._valued else share
-        return thinking.offer(leader.best, confidence)
+        return thinking.offer(leader.best, 1 - (1 - share) * (1 - leader.value))
 
 
 class TreeVotes:
