@@ -24,6 +24,7 @@ CURVES = ("mcts", "tot_bfs", "best_of_n", "self_consistency")
 EQUAL_TOKENS = (("game24", "tot100", "1000tok"), ("countdown6", "test", "5500tok"))
 TIMED = (("game24", "tot100", "10s"), ("countdown6", "test", "2s"), ("arithmetic", "test", "2s"),
          ("equations", "test", "2s"))
+SAME = ("countdown", "arithmetic")
 
 
 def tokens() -> Iterator[tuple[str, list[str]]]:
@@ -49,9 +50,10 @@ def seconds() -> Iterator[tuple[str, list[str]]]:
 
 def same() -> Iterator[tuple[str, list[str]]]:
     """The same seed and tokens, fifty problems at once, one by one, and fifty at once again."""
-    where = ["domain=game24", "split=validation", "limit=200", "budget=600tok", "policy=shipped", "search=mcts"]
-    for name, concurrent in (("fifty", 50), ("alone", 1), ("fifty_again", 50)):
-        yield name, [*where, f"concurrent={concurrent}"]
+    for domain in SAME:
+        where = [f"domain={domain}", "split=validation", "limit=200", "budget=600tok", "policy=shipped", "search=mcts"]
+        for name, concurrent in (("fifty", 50), ("alone", 1), ("fifty_again", 50)):
+            yield f"{domain}_{name}", [*where, f"concurrent={concurrent}"]
 
 
 GROUPS = {"tokens": tokens, "seconds": seconds, "same": same}
@@ -88,9 +90,9 @@ def differences() -> None:
             if controls:
                 compare(ours, max(controls, key=lambda name: json.loads(
                     (RUNS / name / "summary.json").read_text())["solved"]))
-    for other in ("same/alone", "same/fifty_again"):
-        if measured("same/fifty") and measured(other):
-            compare("same/fifty", other)
+    for fifty in filter(measured, (f"same/{domain}_fifty" for domain in SAME)):
+        for other in filter(measured, (fifty.replace("fifty", "alone"), f"{fifty}_again")):
+            compare(fifty, other)
 
 
 def compare(a: str, b: str) -> None:
