@@ -6,6 +6,7 @@ A command is a file commands/NAME.py with its options in conf/NAME.yaml. Exit co
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str]) -> int:
 
         return dispatch(arguments)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one is enough: another would only break what ends now
         print("interrupted", file=sys.stderr)
         return 130
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,6 +68,7 @@ def main(prefixes: list[str]) -> int:
         return 2
     for name, options in chosen.items():
         if not measured(name):
+            shutil.rmtree(RUNS / name, ignore_errors=True)
             command("evaluate", *options, f"hydra.run.dir={RUNS / name}")
         summary = json.loads((RUNS / name / "summary.json").read_text())
         low, high = summary["ci95"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args, get_type_hints
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
@@ -18,18 +20,46 @@ from search.base import Searcher
 from verifiers.base import BadProblem, Domain, Problem
 
 Config = DictConfig | Mapping[str, Any]
+_SCALARS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
 
 
 def make(what: str, config: Config, **more: Any) -> Any:
     """Call the constructor that a config names. Raises BadInput, or BadPolicy, with one line."""
     try:
-        return instantiate(config, _partial_=True, _convert_="all")(**more)
+        constructor = instantiate(config, _partial_=True, _convert_="all")
+        _check_scalars(what, constructor, more)
+        return constructor(**more)
     except InstantiationException as error:
         raise BadInput(f"cannot make the {what}: {str(error).splitlines()[0]}") from error
     except REFUSALS:
         raise
     except (TypeError, ValueError) as error:  # an option of a wrong name or value
         raise BadInput(f"cannot make the {what}: {error}") from error
+
+
+def _check_scalars(what: str, constructor: functools.partial[Any], more: Mapping[str, Any]) -> None:
+    """Raises BadInput for an option that is not of the plain kind its constructor is annotated with, or is missing."""
+    parameters = inspect.signature(constructor.func).parameters
+    given = {**constructor.keywords, **more}
+    for name, parameter in parameters.items():
+        if name not in given and parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+            raise BadInput(f"{what}.{name} is missing; it must be given")
+    function = constructor.func.__init__ if isinstance(constructor.func, type) else constructor.func
+    try:
+        hints = get_type_hints(function)
+    except NameError:  # annotated with names that only a type checker imports: the constructor judges alone
+        return
+    for name, value in constructor.keywords.items():
+        kinds = get_args(hints.get(name)) or (hints.get(name),)
+        if set(kinds) <= _SCALARS.keys() and not any(_is_a(value, kind) for kind in kinds):
+            allowed = " or ".join(_SCALARS[kind] for kind in kinds)
+            raise BadInput(f"{what}.{name}={shorten(str(value))} cannot be; allowed: {allowed}")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if isinstance(value, bool) or value is None:
+        return type(value) is kind  # True is an int to Python, but not to a person
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def load_domain(config: Config) -> Domain:

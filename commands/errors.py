@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from policy.base import BadPolicy
@@ -16,10 +17,16 @@ class BadInput(ValueError):
 REFUSALS = (BadInput, BadProblem, BadBudget, BadPolicy)
 
 
-def whole(name: str, value: Any, least: int = 1) -> int:
-    """The value of an option that must be a whole number. Raises BadInput."""
+def no_more_interrupts() -> None:
+    """One Ctrl-C is enough: another would cut off what is said and written at the end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def whole(name: str, value: Any, least: int = 1, also: str = "") -> int:
+    """The value of an option that must be a whole number; `also` is another value it may have. Raises BadInput."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise BadInput(f"{name}={shorten(str(value))} cannot be; allowed: a whole number of at least {least}")
+        raise BadInput(f"{name}={shorten(str(value))} cannot be; allowed: a whole number of at least {least}"
+                       + (f", or {also}" if also else ""))
     return value
 
 

@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands.batch import Plan, as_json, run_here, run_in_workers
 from commands.compose import load_domain, load_searcher
-from commands.errors import REFUSALS, BadInput, plain, shorten, whole
-from commands.manifest import describe, now, write_json
+from commands.errors import REFUSALS, BadInput, no_more_interrupts, plain, shorten, whole
+from commands.manifest import claim, describe, now, write_json
 from commands.statistics import expected_calibration_error, wilson
 from commands.think import Attempt
 from commands.traces import RESULTS, TRACE, write_table
@@ -49,6 +49,7 @@ def run(cfg: DictConfig) -> int:
     seed = whole("seed", cfg.seed, 0)
     plan = Plan(as_json(cfg.domain), as_json(cfg.policy), as_json(cfg.search), str(budget), seed, concurrent)
     folder = Path(HydraConfig.get().runtime.output_dir)
+    claim(folder)
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
     manifest = describe({str(key): value for key, value in config.items()},
@@ -85,6 +86,7 @@ class Evaluation:
                 else:
                     self.manifest["policy_version"] = run_in_workers(plan, self.problems, workers, done)
             except KeyboardInterrupt:
+                no_more_interrupts()
                 code, status = 130, "interrupted"
             except OSError as error:  # nobody takes our output: the figures are kept all the same
                 self.write(summarise(self.rows, self.names), f"stopped: {error.strerror}")
@@ -94,6 +96,10 @@ class Evaluation:
                 raise
             except BrokenProcessPool:
                 code, status = 2, "a worker process died"
+        if code and not self.rows:
+            (self.folder / "manifest.json").unlink()
+            print(f"{status} before any problem was done: there is no run", file=sys.stderr)
+            return code
         self.finish(status)
         if code:
             print(f"{status}: {len(self.rows)} of {len(self.problems)} problems are in {self.folder}", file=sys.stderr)
@@ -224,7 +230,7 @@ def _check(domain: Domain, problem: Problem, answer: str) -> Verdict:
 
 def _concurrent(value: Any, budget: Budget) -> int:
     if value != "auto":
-        return whole("concurrent", value)
+        return whole("concurrent", value, also="auto")
     return CONCURRENT if budget.seconds is None else 1
 
 

@@ -100,7 +100,7 @@ def _under_hydra(name: str, options: Namespace, run: Callable[[Any], int], refus
             crashes.append(error)
         _remove_empty(Path(HydraConfig.get().runtime.output_dir))
         if codes[-1:] == [INTERRUPTED] and HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise KeyboardInterrupt  # the jobs to come are not wanted either
+            sys.exit(INTERRUPTED)  # the jobs to come are not wanted either
 
     # Hydra prints and exits by itself unless this is set; with it, its errors reach us and become one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -193,6 +193,9 @@ def _unknown_option(name: str, options: Namespace, key: str) -> str:
     if options.config_dir:
         others.append(f"hydra.searchpath=[file://{Path(options.config_dir).resolve()}]")
     parent, _, leaf = key.rpartition(".")
+    if (ROOT / "conf" / key).is_dir():
+        names = sorted(path.stem for path in (ROOT / "conf" / key).glob("*.yaml"))
+        return f"{key} is chosen by name; allowed: {', '.join(names)}"
     try:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             cfg = compose(name, overrides=others)

@@ -26,13 +26,19 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     try:
         files.write_atomically(path, write)
     except OSError as error:
-        raise BadInput(f"cannot write {path}: {error.strerror or error}; free some space or choose another place "
-                       "(hydra.run.dir=...)") from error
+        raise BadInput(f"cannot write {path}: {error.strerror or error}; free some space or choose another place"
+                       ) from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=2) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def claim(folder: Path) -> None:
+    """Raises BadInput if a run is there already: two runs in one directory would be taken for one."""
+    if (folder / "manifest.json").exists():
+        raise BadInput(f"{folder} holds a run already; choose another place or remove it")
 
 
 def describe(config: Mapping[str, Any], seeds: Mapping[str, int], **more: Any) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from commands.compose import Config, Guesser, close, load_domain, load_policy, load_searcher, needs_domain, pose
-from commands.errors import BadInput, one_line, plain, shorten, whole
+from commands.errors import BadInput, no_more_interrupts, one_line, plain, shorten, whole
 from commands.live import Live
-from commands.manifest import describe, now, write_atomically, write_json
+from commands.manifest import claim, describe, now, write_atomically, write_json
 from commands.think import Attempt, Observed, attempt, fits, together
 from policy.base import Policy
 from policy.budget import Budget, Meter
@@ -88,6 +88,7 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
         with Live(tasks, budget, enabled=cfg.output == "text" and sys.stdout.isatty()):
             asyncio.run(_think(tasks, searcher, budget, shared, cfg.seed, report))
     except KeyboardInterrupt:
+        no_more_interrupts()
         interrupted = True
         asyncio.run(together(_refute(task) for task in tasks))
     finally:
@@ -171,7 +172,7 @@ def _fields(line: str) -> tuple[str, str | None]:
     """(problem, domain or None) of a line of a file of problems."""
     try:
         fields = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError
         raise BadInput(f"not JSON; {_LINE}") from error
     if not isinstance(fields, dict) or set(fields) - {"problem", "domain"}:
         raise BadInput(f"not a problem; {_LINE}")
@@ -208,6 +209,7 @@ class _Report:
         self._manifest: dict[str, Any] | None = None
         self._folder = self._run_dir()
         if self._folder is not None:
+            claim(self._folder)
             config = OmegaConf.to_container(cfg, resolve=True)
             assert isinstance(config, dict)
             self._manifest = describe({str(key): value for key, value in config.items()}, {"seed": cfg.seed},
@@ -216,7 +218,9 @@ class _Report:
 
     def _run_dir(self) -> Path | None:
         if self.cfg.run_dir is not None:
-            return Path(str(self.cfg.run_dir))
+            if not isinstance(self.cfg.run_dir, str) or not self.cfg.run_dir:
+                raise BadInput(f"run_dir={shorten(str(self.cfg.run_dir))} cannot be; allowed: the name of a folder")
+            return Path(self.cfg.run_dir)
         hydra = HydraConfig.get()
         return Path(hydra.runtime.output_dir) if hydra.mode == RunMode.MULTIRUN else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import socket
 from pathlib import Path
@@ -25,6 +26,7 @@ from verifiers.base import State
 
 _logging: Any = transformers.logging
 _hub: Any = transformers.utils.hub
+MAX_THREADS = 1024
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -54,13 +56,17 @@ class Transformer:
         dtype: str = "float32", device: str = "cpu", max_thought_tokens: int = 64, max_batch: int = 256,
         cache_mb: int = 256, temperature: float = 1.0, revision: str | None = None,
     ) -> None:  # fmt: skip
-        if temperature <= 0 or cache_mb < 0 or min(max_thought_tokens, max_batch, threads or 1) < 1:
+        threads = _cores() if threads is None else threads
+        if not 0 < temperature < math.inf or cache_mb < 0 or min(max_thought_tokens, max_batch, threads) < 1:
             raise BadPolicy(
                 "a policy's threads, max_thought_tokens and max_batch must be at least 1, cache_mb at least 0, "
                 "and its temperature above 0"
             )
-        torch.set_num_threads(threads or _cores())
+        if threads > MAX_THREADS:  # OpenMP would end the process where it cannot have so many
+            raise BadPolicy(f"{threads} threads (policy.threads or OMP_NUM_THREADS); at most {MAX_THREADS} are allowed")
+        torch.set_num_threads(threads)
         _logging.disable_progress_bar()
+        _logging.set_verbosity(_logging.CRITICAL)  # what is wrong with a folder is said below, in one line
         source = _locate(path)
         folder = source if source.is_dir() else None
         adapter_folder = None if adapter is None else _existing(adapter, "adapter")
@@ -220,6 +226,6 @@ def _as_list(ids: int | list[int] | None) -> list[int]:
 
 
 def _line(error: Exception) -> str:
-    """The first line an error says, cut to a readable length."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    """What an error says, on one line of a readable length."""
+    said = " ".join(str(error).split())
+    return (f"{type(error).__name__} {said}" if isinstance(error, KeyError) or not said else said)[:200]

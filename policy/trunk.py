@@ -61,6 +61,8 @@ class Trunk:
         """Compare with the model's own forward pass: an architecture that does more than this one knows is refused."""
         tokens = np.arange(4)[None, :] % self.vocabulary
         plain = model(torch.from_numpy(tokens).to(self.device)).logits[0, -1].float()
+        if not bool(plain.isfinite().all()):
+            raise BadPolicy("the policy's weights are broken: its logits are no finite numbers")
         self.forward(tokens[:, :3], np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
         ours = self.head(self.forward(tokens[:, 3:], np.full(1, 3))[:, -1])[0].float()
         self.fed = 0

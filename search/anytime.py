@@ -27,6 +27,13 @@ def within(low: float, high: float, **options: float) -> None:
             raise ValueError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")
 
 
+def yes_or_no(**options: bool) -> None:
+    """Raises ValueError for an option that is neither true nor false."""
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be true or false, not {value!r}")
+
+
 class Anytime(ABC):
     """An anytime searcher: a greedy line first, then `think` until it ends, an answer is proved, or the meter is out.
 
@@ -37,6 +44,7 @@ class Anytime(ABC):
 
     def __init__(self, check_thoughts: bool = True, max_depth: int = 24) -> None:
         at_least_one(max_depth=max_depth)
+        yes_or_no(check_thoughts=check_thoughts)
         self.check_thoughts = check_thoughts
         self.max_depth = max_depth
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import AsyncGenerator, Sequence
 
 from search import rules
-from search.anytime import Anytime, at_least_one, within
+from search.anytime import Anytime, at_least_one, within, yes_or_no
 from search.base import Answer
 from search.expansion import Flight, pipeline, take_off, touch_down
 from search.thinking import Thinking
@@ -62,6 +62,7 @@ class MCTS(Anytime):
         at_least_one(k_init=k_init, k_more=k_more, in_flight=in_flight, ramp=ramp)
         within(0, math.inf, c_puct=c_puct, widen_c=widen_c)
         within(0, 1, widen_alpha=widen_alpha)
+        yes_or_no(rollouts=rollouts)
         within(1e-3, math.inf, patience=patience)
         self.k_init, self.k_more = k_init, k_more
         self.in_flight, self.ramp = in_flight, ramp

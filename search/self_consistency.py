@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from search.anytime import yes_or_no
 from search.base import Answer
 from search.chains import Chains, Line
 from search.thinking import Thinking
@@ -23,6 +24,7 @@ class SelfConsistency(Chains):
         self, in_flight: int = 16, check_thoughts: bool = True, max_depth: int = 24, weighted: bool = False
     ) -> None:
         super().__init__(in_flight, check_thoughts, max_depth)
+        yes_or_no(weighted=weighted)
         self.weighted = weighted
 
     def chooser(self, thinking: Thinking) -> Callable[[Line], Answer | None]:

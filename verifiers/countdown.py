@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -39,12 +40,14 @@ from verifiers.expression import Number as Literal
 MAX_NUMBERS = 10
 MAX_DIGITS = 6
 EXHAUSTED = 5000  # draws in a row without a new problem after which a split is taken to have no further problem
+HOPELESS = 100_000  # ways to combine random numbers after which no target in range is taken to be within reach
 STUBBORN = 100  # random steps too long to be written after which none is proposed
+_TARGET = r"(-?\d+(?:/\d+)?)"
 _PROBLEM = re.compile(
-    r"(?:numbers:?\s*)?((?:\d+[\s,;]+)*\d+)\s*(?:(?:->|=>|=|to make|target:?|,\s*target:?)\s*(\d+))?\s*[.?]?",
+    rf"(?:numbers:?\s*)?((?:\d+[\s,;]+)*\d+)\s*(?:(?:->|=>|=|to make|target:?|,\s*target:?)\s*{_TARGET})?\s*[.?]?",
     re.ASCII | re.IGNORECASE,
 )
-_MAKE = re.compile(r"make (\d+) (?:from|with|using|out of) ((?:\d+(?:[\s,;]+|,? and ))*\d+)\s*[.?]?",
+_MAKE = re.compile(rf"make {_TARGET} (?:from|with|using|out of) ((?:\d+(?:[\s,;]+|,? and ))*\d+)\s*[.?]?",
                    re.ASCII | re.IGNORECASE)
 
 
@@ -74,7 +77,7 @@ class Countdown:
         self.named_splits = tuple(named_splits)
 
     def parse(self, text: str) -> Problem | None:
-        """Read `4 9 10 13 -> 24`, `1,2,3 = 6`, `make 24 from 4 9 10 13`, or bare numbers with a fixed target."""
+        """Read `4 9 10 13 -> 24`, `1,2,3 = -4`, `make 5/2 from 4 9 10 13`, or bare numbers with a fixed target."""
         if len(text) > 1000:
             return None
         if match := _MAKE.fullmatch(text.strip()):
@@ -88,9 +91,14 @@ class Countdown:
             return None
         if target_text is None and self.target is None:
             raise BadProblem(f"{self.name} needs a target, for example '4 9 10 13 -> 24'")
-        if not 2 <= len(words) <= MAX_NUMBERS or any(len(w) > MAX_DIGITS for w in (*words, target_text or "")):
+        parts = re.findall(r"\d+", target_text or "")
+        if not 2 <= len(words) <= MAX_NUMBERS or any(len(word) > MAX_DIGITS for word in (*words, *parts)):
             raise BadProblem(f"{self.name} takes 2 to {MAX_NUMBERS} numbers of at most {MAX_DIGITS} digits")
-        target = self.target if target_text is None else int(target_text)
+        if unclear := [word for word in words if word != "0" and word.startswith("0")]:
+            raise BadProblem(f"{self.name} cannot tell what {unclear[0]!r} is part of; numbers are plain, such as 1000")
+        if len(parts) == 2 and not int(parts[1]):
+            raise BadProblem(f"the target {target_text} divides by zero")
+        target = self.target if target_text is None else Fraction(target_text)
         assert target is not None
         if self.target is not None and target != self.target:
             return None
@@ -148,7 +156,7 @@ class Countdown:
         """Draw numbers, combine them at random, and pose the result as the target if it is a fitting one."""
         # Draws are buffered: a generator call costs more than the arithmetic between two of them.
         draws = iter(rng.random(4096).tolist())
-        while True:
+        for _ in range(HOPELESS):
             try:
                 start = [int(self.low + next(draws) * (self.high - self.low + 1)) for _ in range(
                     self.counts[int(next(draws) * len(self.counts))])]
@@ -164,15 +172,18 @@ class Countdown:
             target = steps[-1][3]
             if isinstance(target, int) and self.target_low <= target <= self.target_high:
                 break
+        else:
+            raise BadProblem(f"{self.name}: no random steps lead to a target from {self.target_low} to "
+                             f"{self.target_high}; choose other numbers or targets")
         thoughts = [write(*step[:4], step[4] if index < len(steps) - 1 else []) for index, step in enumerate(steps)]
         problem = self._pose(start, target)
         return Problem(problem.id, problem.domain, problem.prompt, problem.facts,
                        compose(State(problem, tuple(thoughts)))), thoughts
 
-    def _pose(self, numbers: Sequence[int], target: int) -> Problem:
-        ordered = sorted(numbers)
-        text = f"{' '.join(map(str, ordered))} -> {target}"
-        return Problem(content_id(f"countdown:{text}"), self.name, text, {"numbers": ordered, "target": target})
+    def _pose(self, numbers: Sequence[int], target: int | Fraction) -> Problem:
+        ordered, goal = sorted(numbers), str(target)
+        text = f"{' '.join(map(str, ordered))} -> {goal}"
+        return Problem(content_id(f"countdown:{text}"), self.name, text, {"numbers": ordered, "target": goal})
 
 
 class CountdownJudge:
@@ -223,7 +234,7 @@ def _evaluate(problem: Problem, answer: str) -> Verdict:
         return unparsable(str(error))
     if sorted(leaf.value for leaf in leaves(tree) if isinstance(leaf, Literal)) != problem.facts["numbers"]:
         return wrong("the numbers are not used exactly once each", Evidence.PROVED)
-    if value != problem.facts["target"]:
+    if value != Fraction(problem.facts["target"]):
         return wrong("the expression does not reach the target", Evidence.PROVED)
     return correct(Evidence.PROVED)
 

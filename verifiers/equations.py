@@ -81,7 +81,9 @@ class Equations:
         renamed = [part.translate(str.maketrans("".join(letters), "xy"[: len(letters)])) for part in parts]
         try:
             equations = [read_equation(part, self.max_operands) for part in renamed]
-            return self._problem("; ".join(map(equation_text, equations)), equations, "".join(letters), solve=True)
+            problem = self._problem("; ".join(map(equation_text, equations)), equations, "".join(letters), solve=True)
+            _check_writable(problem)
+            return problem
         except BadExpression as error:
             raise BadProblem(f"cannot pose {plain[:60]!r}: {error}; {ALLOWED}") from None
 
@@ -177,6 +179,17 @@ def verify(problem: Problem, answer: str, max_operands: int) -> Verdict:
     equations = [read_equation(text, max_operands) for text in problem.facts["equations"]]
     fault = substitute([added(polynomial(left), polynomial(right), -1) for left, right in equations], claimed, unknowns)
     return correct(Evidence.PROVED, "substituted exactly") if fault is None else wrong(fault)
+
+
+def _check_writable(problem: Problem) -> None:
+    """Raises BadExpression if the solution is none that an answer may give: the problem could never be solved."""
+    assert problem.reference is not None
+    try:
+        read_answer(problem.reference, problem.facts["unknowns"])
+    except BadAnswer as error:
+        raise BadExpression(f"its solution cannot be written ({error})") from None
+    if len(problem.reference) > MAX_THOUGHT_CHARS:
+        raise BadExpression(f"its solution takes more than {MAX_THOUGHT_CHARS} characters")
 
 
 def read_equation(text: str, max_operands: int) -> Sides:

@@ -79,7 +79,8 @@ def _value(text: str, finished: bool) -> Node:
         return node
     if any(len(str(leaf.value)) > 9 for leaf in leaves(node) if isinstance(leaf, Number)):
         raise BadAnswer(f"{text[:30]!a} has too many digits")
-    if not _is_irrational(node) or not all(_is_finished(render(part)) for part in _rational_parts(node)):
+    if not _is_irrational(node) or not all(
+            isinstance(part, Number) or _is_finished(render(part)) for part in _rational_parts(node)):
         raise BadAnswer(f"{text[:30]!a} is not a finished number")
     return node
 

@@ -130,7 +130,9 @@ def test_results_do_not_depend_on_how_the_work_is_spread(run, monkeypatch, extra
         (["limit=x"], ["limit"]),
         (["limit=null", "split=test"], ["no end", "limit=N"]),
         (["workers=0"], ["workers"]),
-        (["concurrent=no"], ["concurrent"]),
+        (["concurrent=no"], ["concurrent", "auto"]),
+        (["search.last=many"], ["search.last='many'", "whole number"]),
+        (["search={a: 1}"], ["search", "sweep"]),
         (["budget=0tok"], ["positive"]),
         (["output=xml"], ["json"]),
         (["policy=missing"], ["nowhere"]),
@@ -149,6 +151,23 @@ def test_bad_input_gets_one_line_and_leaves_no_run(run, monkeypatch, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_runs_never_share_a_directory(run, tmp_path: Path):
+    options = (*FAKES, "split=twenty", "budget=20tok", "limit=2")
+    assert run("evaluate", *options, "hydra.run.dir=runs/one").code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "runs" / "one").iterdir()}
+    assert "holds a run already" in run("evaluate", *options, "hydra.run.dir=runs/one").complaint
+    assert "holds a run already" in run("solve", "guess 3", *FAKES[1:], "run_dir=runs/one").complaint
+    assert {path: path.read_bytes() for path in (tmp_path / "runs" / "one").iterdir()} == before
+
+
+def test_a_run_that_has_not_ended_is_not_read(run, tmp_path: Path):
+    run("evaluate", *FAKES, "split=twenty", "budget=20tok", "limit=2")
+    manifest = only_run(tmp_path) / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "status": "running"}))
+    for command in (["plot"], ["compare", str(manifest.parent)]):
+        assert "has not ended" in run(*command, str(manifest.parent)).complaint
+
+
 def test_a_disk_that_fills_up_leaves_nothing_half_written(run, monkeypatch, tmp_path: Path):
     def full(table, file):
         file.write(b"PAR1")
@@ -158,7 +177,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(run, monkeypatch, tmp_
     result = run("evaluate", *FAKES, "split=twenty", "budget=20tok", "output=json")
     assert result.code == 2 and list(result.objects[-1]) == SUMMARY
     [line] = result.err.splitlines()
-    assert "No space left on device" in line and "results.parquet" in line and "hydra.run.dir" in line
+    assert "No space left on device" in line and "results.parquet" in line
     assert [p.name for p in only_run(tmp_path).iterdir()] == ["manifest.json"]
 
 

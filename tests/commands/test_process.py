@@ -83,6 +83,32 @@ def test_ctrl_c_ends_all_jobs_of_a_sweep(tmp_path: Path):
     assert process.returncode == 130 and len(list(tmp_path.glob("runs/sweep/*/manifest.json"))) == 1
 
 
+def test_more_ctrl_cs_are_as_quiet_as_one(tmp_path: Path):
+    process = start(
+        tmp_path, "solve", "guess 10000", *FAKES, "search.pause=0.01", "budget=100s", "output=json", "run_dir=here"
+    )
+
+    def press_two() -> bool:
+        if not (tmp_path / "here" / "manifest.json").exists():
+            return False
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        return True
+
+    out, err = interrupt_when(process, press_two)
+    assert process.returncode == 130 and "Traceback" not in err and int(json.loads(out)["thoughts"][0]) > 0
+
+
+def test_ctrl_c_before_any_problem_is_done_leaves_no_run(tmp_path: Path):
+    process = start(tmp_path, "evaluate", *FAKES, "split=twenty", "search.pause=50", "budget=100s",
+                    "hydra.run.dir=runs/none")
+    out, err = interrupt_when(process, lambda: (tmp_path / "runs/none/manifest.json").exists() and not time.sleep(0.5))
+    assert process.returncode == 130 and out == "" and "there is no run" in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "runs" / "none").exists()
+
+
 def test_ctrl_c_while_libraries_load_is_quiet(tmp_path: Path):
     process = start(tmp_path, "solve", "12*(34+56)", "policy=uniform", "budget=100s")
     _, err = interrupt_when(process, lambda: "numpy" in Path(f"/proc/{process.pid}/maps").read_text())

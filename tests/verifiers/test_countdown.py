@@ -33,15 +33,33 @@ def test_ways_to_write_one_puzzle(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "17*24", "2x+3=7", "24", "What is 17 * 24?", "4 9 10 13 -> 25", "4 9 x 13",
-                                  "\uff11 \uff12 \uff13 \uff14", "1 2 3 -> -5", "4 9 10 13 -> ${oc.env:HOME}"])
+                                  "\uff11 \uff12 \uff13 \uff14", "1 2 3 -> -5", "4 9 10 13 -> 5/2",
+                                  "4 9 10 13 -> ${oc.env:HOME}"])
 def test_not_a_game_of_24(text: str) -> None:
     assert GAME24.parse(text) is None
 
 
-@pytest.mark.parametrize("text", ["1 2 3 4", "1 2 3 4 5 6 7 8 9 10 11 -> 5", "1234567 2 -> 4", "5 -> 5"])
+@pytest.mark.parametrize("text", ["1 2 3 4", "1 2 3 4 5 6 7 8 9 10 11 -> 5", "1234567 2 -> 4", "5 -> 5",
+                                  "1,000 2 3 -> 6", "1 2 -> 1234567/2"])
 def test_impossible_problems_say_why(text: str) -> None:
     with pytest.raises(BadProblem, match="countdown"):
         ANY.parse(text)
+
+
+@pytest.mark.parametrize(("text", "prompt", "answer"), [
+    ("1 2 3 -> -4", "1 2 3 -> -4", "(1-3)*2"), ("3 1 = -2", "1 3 -> -2", "1-3"),
+    ("make 3/2 from 2 and 3", "2 3 -> 3/2", "3/2"), ("2 4 6 -> 6/2", "2 4 6 -> 3", "6*2/4"),
+    ("0 1 -> 0", "0 1 -> 0", "0*1")])
+def test_any_target(text: str, prompt: str, answer: str) -> None:
+    problem = pose(text)
+    assert problem.prompt == prompt
+    assert ANY.check(problem, answer).ok and not ANY.check(problem, f"({answer})+0").ok
+
+
+def test_a_target_out_of_reach_is_refused() -> None:
+    far = Countdown("far", [2], 1, 3, 10**6, 10**6)
+    with pytest.raises(BadProblem, match=r"far.*1000000"):
+        next(far.problems("test", 0))
 
 
 def test_the_papers_puzzles() -> None:

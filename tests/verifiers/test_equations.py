@@ -65,7 +65,8 @@ def test_parse_leaves_other_texts_alone(text: str) -> None:
      ("x/0=2", "division by zero"), ("x+y=3; 2x+2y=6", "no solution, or endless"), ("2x+3=7=8", "cannot pose"),
      ("x=", "empty"), ("x+y=1, y+z=2, x+z=3", "cannot pose"), ("x^99=1", "exponent"), ("(((((((x)))))))=1", "deeper"),
      ("x=" + "1+" * 50 + "1", "too many"), ("x=1" + "+1" * 100, "characters"), ("x=1//2", "unexpected"),
-     ("((x^4)^4)^4=1", "power above")],
+     ("((x^4)^4)^4=1", "power above"), ("123456789x+987654321y=1; 123456788x+3y=7", "cannot be written"),
+     ("12345.678x^2-98765.432x+1=0", "cannot be written")],
 )
 def test_parse_refuses_the_impossible(text: str, reason: str) -> None:
     with pytest.raises(BadProblem, match=reason) as caught:
@@ -202,6 +203,7 @@ async def test_answer(text: str, thoughts: tuple[str, ...], answer: str | None) 
      ("2x+y=7; x-y=2", "x=3", Status.UNPARSABLE), ("2x+y=7; x-y=2", "x=3; y=2", Status.WRONG),
      ("2x+y=7; x-y=2", "x=3; x=1", Status.UNPARSABLE), ("2x+y=7; x-y=2", "x=sqrt(2); y=1", Status.WRONG),
      ("x^2=2", "x=sqrt(2), x=-sqrt(2)", Status.CORRECT), ("x^2=2", "x=sqrt(2)", Status.WRONG),
+     ("x^2-x-1=0", "x=0.5+0.5sqrt(5), x=0.5-0.5*sqrt(5)", Status.CORRECT),
      ("x^2=2", "x=sqrt(2), x=sqrt(2)", Status.WRONG), ("x^2=2", "x=sqrt(2), x=2/sqrt(2)", Status.WRONG),
      ("x^2=8", "x=2sqrt(2), x=-sqrt(8)", Status.CORRECT), ("x^2=2", "x=1/(sqrt(2)*0)", Status.UNPARSABLE),
      ("12x=84", "x=84/12+0*sqrt(2)", Status.UNPARSABLE), ("12x=84", "x=7*sqrt(2)/sqrt(2)", Status.UNPARSABLE),
