@@ -53,7 +53,7 @@ class MCTS(Anytime):
         patience: float = 3.0,
         widen_c: float = 2.0,
         widen_alpha: float = 0.5,
-        in_flight: int = 16,
+        in_flight: int = 32,
         ramp: int = 16,
         dive: bool = True,
         rollouts: bool = False,
