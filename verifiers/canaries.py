@@ -52,7 +52,7 @@ def attack(bait):
     if not refused(errno.EROFS, os.mkdir, os.path.dirname(os.__file__) + "/canary"): return "the library can be written"
     try:
         for i in range(99):
-            with open(f"/tmp/{i}", "wb") as file: file.write(bytes(1 << 20))
+            with open(str(i), "wb") as file: file.write(bytes(1 << 20))
     except OSError as error: return error.errno == errno.ENOSPC or str(error)
     return "the scratch directory has no end"
 """),
@@ -101,7 +101,7 @@ def attack(bait):
 """),
     Canary("capabilities", ("uid", "seccomp", "landlock"), """
 def attack(bait):
-    if libc.mount(b"tmpfs", b"/tmp", b"tmpfs", 0, None) == 0: return "it can mount"
+    if libc.mount(b"tmpfs", os.getcwd().encode(), b"tmpfs", 0, None) == 0: return "it can mount"
     return libc.sethostname(b"canary", 6) == -1 or "it can name the machine"
 """),
     Canary("no_new_privs", ("seccomp",), """
@@ -110,7 +110,7 @@ def attack(bait): return libc.prctl(39, 0, 0, 0, 0) == 1 or "programs could give
     Canary("landlock", ("seccomp",), """
 def attack(bait):
     if not refused(errno.EACCES, os.listdir, "/"): return "directories that no rule names can be read"
-    return refused(errno.EACCES, os.mkfifo, "/tmp/fifo") or "special files can be made"
+    return refused(errno.EACCES, os.mkfifo, "fifo") or "special files can be made"
 """),
     Canary("seccomp", (), """
 def attack(bait):
@@ -135,7 +135,7 @@ def prove(attempt: Try, missing: Mapping[str, str]) -> dict[str, str]:
         for canary in CANARIES:
             if canary.mechanism not in found:
                 kept = [name for name in MECHANISMS if name not in found and name not in canary.lifted]
-                outcome = attempt(Call(_HELPERS + canary.program, "attack", (bait,)), kept)
+                outcome = attempt(Call.of(_HELPERS + canary.program, "attack", bait), kept)
                 if outcome.kind is not Kind.VALUE or outcome.value is not True:
                     told = outcome.value if isinstance(outcome.value, str) else f"{outcome.kind.value} {outcome.detail}"
                     found[canary.mechanism] = told

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -34,12 +35,18 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True)
 class Call:
-    """Run a program, then call one function of it with plain values: VALUE."""
+    """Run a program, then call one function of it, with trees for arguments: VALUE."""
 
     program: str
     entry_point: str
-    args: Sequence[Any] = ()
-    kwargs: tuple[tuple[str, Any], ...] = ()
+    args: tuple[Tree, ...] = ()
+    kwargs: tuple[tuple[str, Tree], ...] = ()
+
+    @classmethod
+    def of(cls, program: str, entry_point: str, *args: Any, **kwargs: Any) -> Call:
+        """A call with plain values. Raises values.TooLarge."""
+        named = tuple((name, values.encode(value)) for name, value in kwargs.items())
+        return cls(program, entry_point, tuple(map(values.encode, args)), named)
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def judged(job: Job, answer: Answer, ending: Ending) -> Outcome:
         reason = f"{frame['missing']}: {frame['reason']}" if "missing" in frame else f"it {ending.how} ({ending.code})"
         return Outcome(Kind.ERROR, f"a job did not get ready: {reason}", **used)
     if ending.how == "timeout":
-        return Outcome(Kind.TIMEOUT, f"out of time after {ending.cpu:.2f} s of work, {ending.wall:.2f} s in all", **used)
+        return Outcome(Kind.TIMEOUT, f"out of time: {ending.cpu:.2f} s of work in {ending.wall:.2f} s", **used)
     if answer.broken:
         return Outcome(answer.broken.kind, answer.broken.detail, **used)
     if ending.how == "exited" and ending.code == 0:
@@ -179,8 +186,7 @@ def _request(job: Job) -> dict[str, Any]:
     match job:
         case Call(program, entry_point, args, kwargs):
             return {"kind": "call", "program": program, "entry_point": entry_point,
-                    "args": [values.encode(value) for value in args],
-                    "kwargs": {name: values.encode(value) for name, value in kwargs}}
+                    "args": list(args), "kwargs": dict(kwargs)}
         case Script(program, stdin):
             return {"kind": "script", "program": program, "stdin": stdin}
         case Check(prelude, code, entry_point, call, _):
@@ -203,10 +209,8 @@ class _Excess(Exception):
 
 def _send(channel: socket.socket, message: dict[str, Any]) -> None:
     data = values.dump(message)
-    try:
+    with contextlib.suppress(OSError):  # it has ended meanwhile, which the next read says
         channel.sendall(struct.pack(">I", len(data)) + data)
-    except OSError:
-        pass  # it has ended meanwhile, which the next read says
 
 
 def _receive(channel: socket.socket) -> dict[str, Any] | None:

@@ -46,6 +46,8 @@ class Sandbox:
 
     Attributes:
         missing: mechanism -> why it is missing; empty where all of them hold.
+        peak_mb: the most memory that any job so far has held.
+        threads: where event loops may wait for it.
 
     Raises SandboxRefused, naming what is missing and not allowed to be; ValueError for a name that is no mechanism.
     Threads, event loops and actors may share one; a forked process needs its own.
@@ -54,11 +56,11 @@ class Sandbox:
     def __init__(self, limits: Limits | None = None, allow_degraded: Sequence[str] = ()) -> None:
         if unknown := sorted(set(allow_degraded) - set(MECHANISMS)):
             raise ValueError(f"allow_degraded names {', '.join(unknown)}; there are {', '.join(MECHANISMS)}")
-        self.limits = limits or Limits()
+        self.limits, self.peak_mb = limits or Limits(), 0.0
         self._owner, self._lock, self._closed = os.getpid(), threading.Lock(), False
         cores = len(os.sched_getaffinity(0))
         self._fast, self._slow, self._checks = Lane(2 * cores), Lane(4 * cores), Lane(_CHECKS)
-        self._threads = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="sandbox")
+        self.threads = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="sandbox")
         self._zygote = ZygoteProcess()
         try:
             self.missing = canaries.prove(self._try, self._zygote.missing)
@@ -99,19 +101,21 @@ class Sandbox:
 
     async def arun(self, job: Job, limits: Limits | None = None) -> Outcome:
         """run() for event loops: waits in a thread of the sandbox's own."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.run, job, limits)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, self.run, job, limits)
 
     def close(self) -> None:
         """End everything. Jobs in flight become ERROR."""
         with self._lock:
             self._closed = True
             self._zygote.close()
-        self._threads.shutdown(wait=False)
+        self.threads.shutdown(wait=False)
 
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _alive(self) -> ZygoteProcess:
@@ -128,7 +132,7 @@ class Sandbox:
         return self._execute(job, Limits(), mechanisms, False, lambda ticket: None)[0]
 
     def _in_lane(self, lane: Lane, job: Job, limits: Limits) -> tuple[Outcome, bool]:
-        """Run a job in a lane: what came of it, and whether it was ended because it ran long and the slow lane is full."""
+        """What came of a job in a lane, and whether it was ended because it ran long while the slow lane was full."""
         end, since, place = lane.enter(), time.monotonic(), [lane]
 
         def on_slow(ticket: Ticket) -> None:
@@ -170,4 +174,7 @@ class Sandbox:
         if not ticket.ended.wait(limits.wall_seconds + _GRACE):
             zygote.close()  # it does not do its work
             ticket.ended.wait()
-        return judged(job, answer, ticket.ending), ticket
+        outcome = judged(job, answer, ticket.ending)
+        with self._lock:
+            self.peak_mb = max(self.peak_mb, outcome.peak_mb)
+        return outcome, ticket

@@ -25,8 +25,8 @@ nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time times get
 getpid getppid gettid getuid geteuid getgid getegid getgroups getresuid getresgid getpgrp getpgid getsid
 rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack tgkill
 restart_syscall alarm setitimer getitimer pause wait4 waitid getrandom recvfrom shutdown
-""".split()
-_FCNTL = (0, 1, 2, 3, 4, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC: no locks, leases, owners
+"""
+_FCNTL = (0, 1, 2, 3, 4, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC: no locks, no owners
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
 _THREAD = 0x00010000  # CLONE_THREAD: without it a clone is a process
 _NEW_NAMESPACES = 0x7E020080
@@ -39,7 +39,9 @@ Condition = tuple[int, int, int, int]  # argument, comparison, number or mask, n
 
 
 class _Comparison(ctypes.Structure):
-    _fields_ = (("argument", ctypes.c_uint), ("operation", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64))
+    _fields_ = (
+        ("argument", ctypes.c_uint), ("operation", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64),
+    )
 
 
 @functools.cache
@@ -65,7 +67,7 @@ def seccomp_program() -> bytes:
 
 
 def _rules() -> Iterator[tuple[str, int, list[Condition]]]:
-    for name in _PLAIN:
+    for name in _PLAIN.split():
         yield name, _ALLOW, []
     for command in _FCNTL:
         yield "fcntl", _ALLOW, [(1, _EQUAL, command, 0)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,6 @@ from verifiers.jail import kernel
 
 # In the order in which a job applies them. A job can be told to leave some out: canaries prove the others that way.
 MECHANISMS = ("mount", "pid", "net", "ipc", "rlimits", "uid", "capabilities", "no_new_privs", "landlock", "seccomp")
-SCRATCH = "/tmp"
 _STAGE = "/tmp"  # where the new root is put together; any directory would do
 _FIRST_UID = 1 << 30  # far from users: below it lie accounts and the ranges of containers
 SLOTS = 256  # jobs at once of one zygote
@@ -61,12 +61,14 @@ class Walls:
         nested: it lives in a user namespace, so that a job hides in a further one instead of taking a user id.
         first_uid: of its jobs, else; no other zygote of this machine uses them.
         readable: paths that jobs may read.
+        scratch: the directory that a job may write in, and finds itself in.
         own_pids: a descriptor of its own process namespace; -1 where jobs get none of their own.
     """
 
     nested: bool
     first_uid: int
     readable: tuple[str, ...]
+    scratch: str
     own_pids: int
 
 
@@ -101,12 +103,16 @@ def enter_namespaces(skip: Sequence[str]) -> tuple[bool, dict[str, str]]:
     return nested, missing
 
 
-def build_root() -> tuple[str, ...]:
-    """Change to a root that holds only what Python needs, read-only; what of it may be read. Needs a mount namespace.
+def scratch_path(readable: Sequence[str]) -> str:
+    """Where programs look for a place to write, unless this Python lives beneath it."""
+    return "/scratch" if any(path.startswith("/tmp/") for path in readable) else "/tmp"
+
+
+def build_root(paths: Sequence[str], scratch: str) -> None:
+    """Change to a root that holds only these paths, read-only, and an empty directory. Needs a mount namespace.
 
     Raises OSError.
     """
-    paths = readable_paths()
     kernel.make_private()
     trees = {path: kernel.clone_tree(path, devices=path == os.devnull) for path in paths}
     links = {path: os.readlink(path) for path in ("/lib", "/lib64") if os.path.islink(path)}
@@ -122,10 +128,9 @@ def build_root() -> tuple[str, ...]:
         os.close(tree)
     for path, target in links.items():
         os.symlink(target, _STAGE + path)
-    os.makedirs(_STAGE + SCRATCH, exist_ok=True)
+    os.makedirs(_STAGE + scratch, exist_ok=True)
     kernel.change_root(_STAGE)
     kernel.make_read_only("/")
-    return paths
 
 
 def readable_paths() -> tuple[str, ...]:
@@ -146,11 +151,11 @@ def enter(walls: Walls, mechanisms: Sequence[str], limits: Limits, slot: int, pr
     os.setsid()  # signals to "its group" must not reach the zygote
     uid = walls.first_uid + slot
     steps: dict[str, Callable[[], None]] = {
-        "mount": lambda: _scratch(limits, None if walls.nested else uid),
+        "mount": lambda: _scratch(walls.scratch, limits, None if walls.nested else uid),
         "rlimits": lambda: _rlimits(limits),
         "uid": lambda: kernel.unshare(kernel.NEWUSER) if walls.nested else _become(uid),
         "capabilities": kernel.drop_capabilities,
-        "no_new_privs": kernel.no_new_privileges,
+        "no_new_privs": _settle,
         "landlock": lambda: kernel.landlock(_rules(walls, "mount" in mechanisms)),
         "seccomp": lambda: kernel.filter_calls(program),
     }
@@ -165,11 +170,11 @@ def enter(walls: Walls, mechanisms: Sequence[str], limits: Limits, slot: int, pr
                 raise Missing(name, str(error)) from error
 
 
-def _scratch(limits: Limits, uid: int | None) -> None:
+def _scratch(path: str, limits: Limits, uid: int | None) -> None:
     kernel.unshare(kernel.NEWNS)
     owner = "" if uid is None else f",uid={uid},gid={uid}"
-    kernel.mount_tmpfs(SCRATCH, f"mode=700,size={limits.scratch_bytes},nr_inodes=1024{owner}")
-    os.chdir(SCRATCH)
+    kernel.mount_tmpfs(path, f"mode=700,size={limits.scratch_bytes},nr_inodes=1024{owner}")
+    os.chdir(path)
 
 
 def _rlimits(limits: Limits) -> None:
@@ -188,16 +193,22 @@ def _become(uid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
+def _settle() -> None:
+    """Once the credentials are what they stay: no more privileges, and an end when the zygote ends."""
+    kernel.no_new_privileges()
+    kernel.die_with_parent(signal.SIGKILL)
+
+
 def _rules(walls: Walls, scratch: bool) -> list[tuple[str, int]]:
     rules = [(path, kernel.READ_FILE | kernel.READ_DIR) for path in walls.readable if path != os.devnull]
     rules.append((os.devnull, kernel.READ_FILE | kernel.WRITE_FILE))
     if scratch:
         special = (kernel.EXECUTE | kernel.MAKE_CHAR | kernel.MAKE_SOCK | kernel.MAKE_FIFO | kernel.MAKE_BLOCK
                    | kernel.IOCTL_DEV)
-        rules.append((SCRATCH, (1 << 16) - 1 & ~special))
+        rules.append((walls.scratch, (1 << 16) - 1 & ~special))
     return rules
 
 
-def first_uid(host_pid: int) -> int:
-    """The first of the user ids that belong to the zygote of this process id; live zygotes never share one."""
-    return _FIRST_UID + host_pid % (1 << 22) * SLOTS
+def first_uid() -> int:
+    """The first of the user ids of a zygote's jobs: at random, for a process id says nothing across containers."""
+    return _FIRST_UID + int.from_bytes(os.urandom(3), "big") % (1 << 22) * SLOTS

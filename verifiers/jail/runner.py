@@ -24,10 +24,6 @@ from typing import Any, NoReturn
 
 from verifiers.jail import values
 
-# What programs often import, read once before any fork; nothing here touches what a program may not.
-import bisect, collections, copy, dataclasses, datetime, decimal, fractions, functools, hashlib, heapq  # noqa: E401,E402,I001,F401
-import itertools, json, math, operator, random, re, statistics, string, typing  # noqa: E401,F401
-
 _NAME = "solution"
 
 

@@ -20,6 +20,8 @@ MAX_FRAME = 32 * 1024 * 1024  # of a value as JSON text, in which one character 
 
 Tree = None | bool | str | list[Any]
 
+TYPE_NAMES = {"i": "int", "f": "float", "c": "complex", "b": "bytes", "l": "list", "t": "tuple", "d": "dict",
+              "s": "set", "z": "frozenset", "o": "value of the type"}
 _INT = re.compile(r"-?0x[0-9a-f]+")
 _FLOAT = re.compile(r"-?(?:0x[01]\.[0-9a-f]+p[-+][0-9]+|inf|nan)")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
@@ -96,6 +98,15 @@ class _Encoder:
 def encode(value: object) -> Tree:
     """The tree of a value. Raises TooLarge. Never calls a method of a value that is not exactly of a plain type."""
     return _Encoder().encode(value, 0)
+
+
+def plain(tree: Tree) -> bool:
+    """Is nothing in a tree opaque?"""
+    if not isinstance(tree, list):
+        return True
+    if tree[0] == "d":
+        return all(plain(key) and plain(part) for key, part in tree[1:])
+    return bool(tree[0] != "o") and all(plain(part) for part in tree[1:])
 
 
 def decode(tree: Tree) -> Any:
