@@ -1,22 +1,23 @@
-"""What a run over a conformance suite comes to."""
+"""What came of a suite of checks whose outcome is known: the same figures for every kind of verifier."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
 class Report:
-    """Counts and costs of one suite.
+    """Figures of one suite.
 
     Attributes:
         suite: its name.
-        cases: rows.
-        true_accept, false_accept, true_reject, false_reject: against what the rows demand.
-        unknown: rows without a verdict, counted in none of the four.
-        mean_ms, p99_ms: of one case on the clock.
-        peak_mb: the most memory that any one process held.
-        mismatched: ids of the rows that came out otherwise than demanded.
+        cases: rows that were checked.
+        true_accept, false_accept, true_reject, false_reject: counts; they add up to `cases`.
+        unknown: rows that were rejected without being refuted; they are counted above too.
+        mean_ms, p99_ms: wall-clock time of one check.
+        peak_mb: largest resident memory of a process that checked.
+        mismatched: ids of false accepts and false rejects.
     """
 
     suite: str
@@ -30,3 +31,18 @@ class Report:
     p99_ms: float
     peak_mb: float
     mismatched: tuple[str, ...]
+
+    def line(self) -> str:
+        """One line for people, `name value` for each figure."""
+        fields = asdict(self)
+        fields["mismatched"] = " ".join(self.mismatched) or "none"
+        return ", ".join(f"{name} {value}" for name, value in fields.items())
+
+    def json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that at least this share of the values does not exceed; 0 for none."""
+    ordered = sorted(values)
+    return ordered[max(0, min(len(ordered) - 1, -int(-share * len(ordered) // 1) - 1))] if ordered else 0.0
