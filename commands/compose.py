@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
@@ -51,7 +52,8 @@ def _check_scalars(what: str, constructor: functools.partial[Any], more: Mapping
     except NameError:  # annotated with names that only a type checker imports: the constructor judges alone
         return
     for name, value in constructor.keywords.items():
-        kinds = get_args(hints.get(name)) or (hints.get(name),)
+        hint = hints.get(name)
+        kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
         if set(kinds) <= _SCALARS.keys() and not any(_is_a(value, kind) for kind in kinds):
             allowed = " or ".join(_SCALARS[kind] for kind in kinds)
             raise BadInput(f"{what}.{name}={shorten(str(value))} cannot be; allowed: {allowed}")

@@ -12,7 +12,7 @@ from fractions import Fraction
 from verifiers.base import State
 from verifiers.expression import BadExpression, evaluate, parse_expression
 
-MAX_RESULT_CHARS = 40
+MAX_FAULT_CHARS = 60
 _CALL = re.compile(r"<<([^<>=\n]{1,200})=([^<>\n]*)(>>)?")
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
 _SIGNS = str.maketrans({"\u00d7": "*", "\u00b7": "*", "\u22c5": "*", "\u00f7": "/", "\u2212": "-", "\u2013": "-",
@@ -37,21 +37,29 @@ class Calculator:
 
     A thought is cut at its first wrong result: what follows rests on it.
 
+    Args:
+        max_result: characters of a result, at least 8.
+
     Attributes:
         max_chars: of what it writes.
     """
 
     version = "calculator"
-    max_chars = 2 * MAX_RESULT_CHARS + 2
+
+    def __init__(self, max_result: int = 40) -> None:
+        if max_result < 8:
+            raise ValueError("max_result must be at least 8")
+        self.max_chars = max(2 * max_result + 2, MAX_FAULT_CHARS)
+        self._max_result = max_result
 
     async def complete(self, state: State, thought: str) -> Completion | None:
         """See policy.tools.Tool."""
         for call in _CALL.finditer(thought):
             try:
                 value = _value(call[1])
-                result = decimal_text(value)
+                result = decimal_text(value, self._max_result)
             except BadExpression as error:
-                return Completion(call.start(2), f"error: {error}"[: self.max_chars - 2] + ">>")
+                return Completion(call.start(2), f"error: {error}"[: MAX_FAULT_CHARS - 2] + ">>")
             if call[3] is None or not _says(call[2], value):
                 return Completion(call.start(2), f"{result}>>{result}")
         return None
@@ -72,7 +80,7 @@ def _says(text: str, value: Fraction) -> bool:
         return False
 
 
-def decimal_text(value: Fraction) -> str:
+def decimal_text(value: Fraction, max_chars: int) -> str:
     """A terminating decimal, else a fraction in lowest terms. Raises BadExpression where it takes too many digits."""
     rest, twos, fives = value.denominator, 0, 0
     while rest % 2 == 0:
@@ -85,6 +93,6 @@ def decimal_text(value: Fraction) -> str:
         text = f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
     else:
         text = str(value)
-    if len(text) > MAX_RESULT_CHARS:
-        raise BadExpression(f"the result takes more than {MAX_RESULT_CHARS} digits")
+    if len(text) > max_chars:
+        raise BadExpression(f"the result takes more than {max_chars} digits")
     return text

@@ -112,7 +112,7 @@ def _comma_separated(path: Path) -> Iterator[Mapping[str, Any] | str]:
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, Any] | str]:
-    from pyarrow.parquet import ParquetFile
+    from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
 
     for batch in ParquetFile(path).iter_batches():
         yield from batch.to_pylist()

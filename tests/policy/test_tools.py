@@ -46,7 +46,7 @@ async def test_nothing_is_charged_more_than_was_promised() -> None:
     thoughts = [f"<<{call}=" for call in ("1/0", "10^39", "x" * 190, "2/3", "1" * 150, "10^50")]
     inner = Scripted({(): evenly(*thoughts)}, max_thought_tokens=200)
     policy = Tooled(inner, Calculator())
-    assert policy.max_thought_tokens == 200 + Calculator.max_chars
+    assert policy.max_thought_tokens == 200 + Calculator().max_chars
     said = await say(policy)
     assert len(said) == 6 and all(tokens <= policy.max_thought_tokens for _, tokens, _ in said)
 

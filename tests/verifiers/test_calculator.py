@@ -13,17 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verifiers.base import Problem, State
-from verifiers.calculator import MAX_RESULT_CHARS, Calculator, decimal_text
+from verifiers.calculator import Calculator, decimal_text
 
 START = State(Problem("i", "d", "p", {}))
 GSM8K = Path(__file__).resolve().parents[3] / "shared" / "data" / "gsm8k_test.jsonl"
 
 
 def completed(thought: str) -> str | None:
-    done = asyncio.run(Calculator().complete(START, thought))
+    calculator = Calculator()
+    done = asyncio.run(calculator.complete(START, thought))
     if done is None:
         return None
-    assert len(done.written) <= Calculator.max_chars and "\n" not in done.written
+    assert len(done.written) <= calculator.max_chars and "\n" not in done.written
     return thought[: done.kept] + done.written
 
 
@@ -71,10 +72,17 @@ def test_long_thoughts_take_no_time(thought: str) -> None:
 
 @given(st.fractions(min_value=-(10**9), max_value=10**9, max_denominator=10**6))
 def test_results_are_exact(value: Fraction) -> None:
-    text = decimal_text(value)
-    assert Fraction(text) == value and len(text) <= MAX_RESULT_CHARS
+    text = decimal_text(value, 40)
+    assert Fraction(text) == value and len(text) <= 40
     assert completed(f"<<{abs(value.numerator)}/{value.denominator}=") == (
         f"<<{abs(value.numerator)}/{value.denominator}={text.lstrip('-')}>>{text.lstrip('-')}")
+
+
+def test_results_are_bounded() -> None:
+    short = asyncio.run(Calculator(max_result=8).complete(START, "<<10^9="))
+    assert short is not None and short.written == "error: the result takes more than 8 digits>>"
+    with pytest.raises(ValueError, match="max_result"):
+        Calculator(max_result=7)
 
 
 @given(st.text(max_size=60), st.text(alphabet="0123456789+-*/().,%$^=<> x", max_size=60))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import json
@@ -21,6 +22,12 @@ SEED = 20261124
 
 def gym(task: str, **options: Any) -> ReasoningGym:
     return ReasoningGym("reasoning_gym", task, **options)
+
+
+@functools.cache
+def shared(task: str) -> ReasoningGym:
+    """One domain for the tests that change nothing about it: its process takes seconds to start."""
+    return gym(task)
 
 
 def test_every_task_is_in_one_place() -> None:
@@ -50,15 +57,15 @@ def test_bad_options_are_refused(options: dict[str, Any]) -> None:
 
 @needs_package
 def test_problems_repeat_themselves_and_splits_are_by_content() -> None:
-    domain = gym("chain_sum")
+    domain = shared("chain_sum")
     drawn = {split: list(itertools.islice(domain.problems(split, 1), 12)) for split in ("train", "validation", "test")}
     ids = [problem.id for problems in drawn.values() for problem in problems]
     assert len(ids) == len(set(ids)) == 36
     assert all(split_of(problem.id) == split for split, problems in drawn.items() for problem in problems)
-    again = list(itertools.islice(gym("chain_sum").problems("test", 1), 12))
+    domain.close()
+    again = list(itertools.islice(domain.problems("test", 1), 12))
     assert again == drawn["test"] != list(itertools.islice(domain.problems("test", 2), 12))
     assert [problem.reference for problem in again] == [problem.reference for problem in drawn["test"]]
-    domain.close()
     with pytest.raises(BadProblem, match="train, validation, test"):
         domain.problems("all", 0)
 
@@ -78,7 +85,7 @@ def test_options_of_a_task_are_its_own_to_refuse(task: str, options: dict[str, A
 
 @needs_package
 def test_a_task_with_several_answers() -> None:
-    domain = gym("kakurasu")
+    domain = shared("kakurasu")
     problem = next(domain.problems("train", 0))
     gold = json.loads(problem.reference or "")["answer"]
     assert domain.check(problem, gold).ok and domain.check(problem, f"\n{gold} ").ok
@@ -87,17 +94,15 @@ def test_a_task_with_several_answers() -> None:
     forged = Problem(problem.id, domain.name, problem.prompt, {}, json.dumps(
         {**json.loads(problem.reference or ""), "question": "another"}))
     assert domain.check(forged, gold).status is Status.ERROR
-    domain.close()
 
 
 @needs_package
 @pytest.mark.parametrize("answer", ["\x00", "\udcff", "1" * 20_001, "(" * 10_000, "nan", "1e999999999", "9" * 5000])
-@pytest.mark.parametrize("task", ["chain_sum", "count_bits", "kakurasu"])
+@pytest.mark.parametrize("task", ["chain_sum", "kakurasu"])
 def test_hostile_answers(task: str, answer: str) -> None:
-    domain = gym(task)
+    domain = shared(task)
     verdict = domain.check(next(domain.problems("train", 0)), answer)
     assert verdict.reward == 0 and verdict.status in (Status.WRONG, Status.UNPARSABLE), verdict
-    domain.close()
 
 
 async def test_the_answer_stands_between_tags() -> None:
