@@ -81,7 +81,11 @@ class ScoreWorkers:
                 process = self._idle.pop() if self._idle else _Process(self)
             except _Refused as refusal:
                 return Reply(Fate.REFUSED, detail=str(refusal))
-            reply = process.ask(arguments, self.seconds if seconds is None else seconds)
+            try:
+                reply = process.ask(arguments, self.seconds if seconds is None else seconds)
+            except BaseException:  # Ctrl-C: nobody will hear its answer
+                process.kill()
+                raise
             if reply.fate in (Fate.VALUE, Fate.RAISED):
                 self._idle.append(process)
             else:

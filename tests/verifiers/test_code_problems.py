@@ -142,7 +142,8 @@ def test_hostile_answers(answer: str, status: Status | None) -> None:
 
 def test_examples_of_docstrings() -> None:
     head = ('def f(x):\n    """ A.\n    >>> f(1)\n    2\n    >>> f(\n    ...   2)\n    [3,\n     4]\n'
-            '    >>> x = f(3)\n    >>> f(4)\n    an error\n    >>> len(f(5))\n    6\n    >>> f("a")\n    \'b\'\n    """\n')
+            '    >>> x = f(3)\n    >>> f(4)\n    an error\n    >>> len(f(5))\n    6\n'
+            '    >>> f("a")\n    \'b\'\n    """\n')
     assert docstring_tests(head, "f") == ["assert (f(1)) == (2)", "assert (f(\n  2)) == ([3,\n 4])",
                                           "assert (f(\"a\")) == ('b')"]
     assert docstring_tests("    >>> f(1)\n  2", "f") == [] == docstring_tests("", "f")
