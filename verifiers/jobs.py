@@ -154,24 +154,24 @@ def judged(job: Job, answer: Answer, ending: Ending) -> Outcome:
         return Outcome(answer.broken.kind, answer.broken.detail, **used)
     if ending.how == "exited" and ending.code == 0:
         if answer.frame is not None:
-            return _said(answer.frame, used)
+            return _said(job, answer.frame, used)
         if isinstance(job, Script):
             return Outcome(Kind.DONE, **used)  # os._exit(0)
     return Outcome(Kind.DIED, f"ended without an answer: {ending.how}, {ending.code}", **used)
 
 
-def _said(frame: dict[str, Any], used: dict[str, Any]) -> Outcome:
+def _said(job: Job, frame: dict[str, Any], used: dict[str, Any]) -> Outcome:
     match frame:
-        case {"value": tree}:
+        case {"value": tree} if isinstance(job, Call):
             try:
                 return Outcome(Kind.VALUE, value=values.validated(tree), **used)
             except values.Malformed as error:
                 return Outcome(Kind.DIED, f"an answer that is none: {error}", **used)
-        case {"done": True}:
+        case {"done": True} if isinstance(job, Script):
             return Outcome(Kind.DONE, **used)
-        case {"passed": True}:
+        case {"passed": True} if isinstance(job, Check):
             return Outcome(Kind.PASSED, **used)
-        case {"failed": str(detail)}:
+        case {"failed": str(detail)} if isinstance(job, Check):
             return Outcome(Kind.FAILED, detail[:300], **used)
         case {"raised": str(name), "detail": str(detail)}:
             return Outcome(Kind.RAISED, f"{name[:100]}: {detail[:300]}" if detail else name[:100], **used)

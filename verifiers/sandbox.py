@@ -59,7 +59,8 @@ class Sandbox:
         self.limits, self.peak_mb = limits or Limits(), 0.0
         self._owner, self._lock, self._closed = os.getpid(), threading.Lock(), False
         cores = len(os.sched_getaffinity(0))
-        self._fast, self._slow, self._checks = Lane(2 * cores), Lane(4 * cores), Lane(_CHECKS)
+        # Together fewer than a zygote has rooms for.
+        self._fast, self._slow, self._checks = Lane(min(2 * cores, 64)), Lane(min(4 * cores, 128)), Lane(_CHECKS)
         self.threads = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="sandbox")
         self._zygote = ZygoteProcess()
         try:
