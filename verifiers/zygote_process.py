@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from verifiers.jail.isolation import Limits
@@ -102,7 +102,7 @@ class ZygoteProcess:
         try:
             return subprocess.Popen(
                 [*wall, python, "-I", "-S", "-X", "utf8", str(_SCRIPT), json.dumps(config)],
-                env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                env={"LD_BIND_NOW": "1"}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), parent),
             )
         finally:
@@ -129,8 +129,7 @@ class ZygoteProcess:
                 ticket.ended.set()
                 return ticket
             self._pending[ticket.id] = ticket
-        packet = {"op": "spawn", "id": ticket.id, "mechanisms": list(mechanisms), "limits": asdict(limits),
-                  "slow": slow}
+        packet = {"op": "spawn", "id": ticket.id, "mechanisms": mechanisms, "limits": vars(limits), "slow": slow}
         self._send(packet, descriptors)
         return ticket
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 from tests.verifiers import traces
 from verifiers.jail import values
+from verifiers.outer_wall import outer_wall
 from verifiers.sandbox import Call, Kind, Limits, Outcome, Sandbox, Script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -169,6 +171,16 @@ def test_a_lost_zygote_is_an_error_once_and_replaced() -> None:
         lost = sandbox.run(Call.of("import time\ndef f(): time.sleep(100)", "f"))
         assert lost.kind is Kind.ERROR and "zygote" in lost.detail
         assert value(sandbox.run(Call.of(ADD, "add", 1, 2))) == 3
+
+
+@pytest.mark.parametrize("path", ["", os.environ["PATH"]], ids=["without bubblewrap", "with what is installed"])
+def test_bubblewrap_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("PATH", path)
+    outer_wall.cache_clear()
+    with Sandbox() as sandbox:
+        assert sandbox.outer == (shutil.which("bwrap") is not None) and sandbox.missing == {}
+        assert value(sandbox.run(Call.of(ADD, "add", 1, 2))) == 3
+    outer_wall.cache_clear()
 
 
 def test_closing_ends_what_runs() -> None:

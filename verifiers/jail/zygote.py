@@ -196,8 +196,10 @@ def main() -> None:
             missing["mount"] = str(error)
     if "pid" not in missing:
         kernel.die_with_parent(signal.SIGKILL)
+    os.environ.clear()  # of what the loader was told
     for name in PRELOADED:
         importlib.import_module(name)
+    runner.warm_up()
     gc.collect()
     gc.freeze()
     kernel.bound_capabilities()
