@@ -23,9 +23,10 @@ def sandbox() -> Iterator[Sandbox]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", "")
         outer_wall.cache_clear()
-        with Sandbox() as made:
-            yield made
+        made = Sandbox()
     outer_wall.cache_clear()
+    with made:
+        yield made
 
 
 def test_every_mechanism_has_its_canary() -> None:
