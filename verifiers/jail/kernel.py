@@ -18,7 +18,7 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _READ_ONLY, _NO_SUID, _NO_DEVICES = 0x1, 0x2, 0x4  # MOUNT_ATTR_*
 _PRIVATE = 1 << 18  # MS_PRIVATE
-_SCRATCH_FLAGS = 2 | 4 | 8  # MS_NOSUID, MS_NODEV, MS_NOEXEC
+_SCRATCH_FLAGS = 2 | 4 | 8 | 1024  # MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
 _LAST_CAPABILITY = 63
 
@@ -90,11 +90,14 @@ def change_root(path: str) -> None:
     os.chdir("/")
 
 
-def drop_capabilities() -> None:
-    """Give up every capability, those that an executable file could give back included."""
+def bound_capabilities() -> None:
+    """Let no executable file give this process or its children any capability that they do not hold."""
     for capability in range(_LAST_CAPABILITY + 1):
         if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
-            break  # the kernel knows no more of them, or there is no right to drop them, then nothing is held either
+            break  # the kernel knows no more of them
+
+
+def drop_capabilities() -> None:
     header, nothing = struct.pack("=Ii", 0x20080522, 0), bytes(24)
     _checked(_libc.capset(header, nothing), "capset")
 
@@ -103,21 +106,16 @@ def no_new_privileges() -> None:
     _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
 
 
-def landlock(rules: Sequence[tuple[str, int]]) -> None:
-    """Allow only these rights beneath these paths, no TCP, and no signals or abstract sockets to the outside.
-
-    Raises OSError where the kernel has no Landlock or a path does not exist.
-    """
+def landlock(rules: Sequence[tuple[int, int]]) -> None:
+    """Allow only (descriptor, rights) beneath these files, no TCP, and no signals or abstract sockets to others."""
     version = _checked(_libc.syscall(_LANDLOCK_CREATE, None, 0, 1), "landlock_create_ruleset")
     known = (1 << _FILE_RIGHTS.get(version, 16)) - 1
     sizes = {1: 8, 2: 8, 3: 8, 4: 16, 5: 16}
     attributes = struct.pack("=QQQ", known, 3, 3)[: sizes.get(version, 24)]
     ruleset = _checked(_libc.syscall(_LANDLOCK_CREATE, attributes, len(attributes), 0), "landlock_create_ruleset")
-    for path, rights in rules:
-        beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    for beneath, rights in rules:
         rule = struct.pack("=Qi", rights & known, beneath)
         _checked(_libc.syscall(_LANDLOCK_ADD, ruleset, 1, rule, 0), "landlock_add_rule")
-        os.close(beneath)
     _checked(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0), "landlock_restrict_self")
     os.close(ruleset)
 
