@@ -74,7 +74,7 @@ class Comparer:
         if isinstance(p, Quantity | Degree) or isinstance(g, Quantity | Degree):
             return self.quantities(p, g)
         if is_region(p) or is_region(g):
-            return self.regions(p, g)
+            return self.regions(p, g) if may_be_region(p) and may_be_region(g) else False
         if isinstance(p, Relation) or isinstance(g, Relation):
             return self.relations(p, g)
         if isinstance(p, SetOf | ListOf) or isinstance(g, SetOf | ListOf) or has(p, PlusMinus) or has(g, PlusMinus):
@@ -252,6 +252,13 @@ def is_region(node: Node) -> bool:
     if isinstance(node, Seq):
         return node.opening + node.closing in ("(]", "[)")
     return isinstance(node, SetOp | Builder | NamedSet)
+
+
+def may_be_region(node: Node) -> bool:
+    """Can this be the same set as a region? Pairs are intervals, finite sets and equations are points."""
+    if isinstance(node, ListOf):
+        return any(is_region(item) for item in node.items)
+    return is_region(node) or isinstance(node, SetOf | Relation) or (isinstance(node, Seq) and len(node.items) == 2)
 
 
 def _as_quantity(node: Node) -> Node:

@@ -10,7 +10,7 @@ from verifiers.math_ast import SCALARS, Matrix, Mul, Neg, Node, Seq, TooLarge, U
 from verifiers.math_tokens import Token
 
 MAX_DEPTH = 40
-MAX_NODES = 2000
+MAX_NODES = 1000
 WORDS = frozenset(re.findall(r"\w+", """
     no yes odd even red one two six ten all any tie win mon tue wed thu fri sat sun none true false both east west
     blue
@@ -107,7 +107,12 @@ def is_product(word: str) -> bool:
     """Is a run of letters a product of names rather than a word?"""
     if word.lower() in WORDS or word.lower() == "nan":
         return False
-    return len(word) <= 3 or set(word) <= set("abcd") or set(word) <= set("wxyz") or (word.isupper() and len(word) <= 4)
+    return len(word) <= 3 or is_row(word) or (word.isupper() and len(word) <= 4)
+
+
+def is_row(word: str) -> bool:
+    """Are all letters names that are used together, such as xyz?"""
+    return any(set(word) <= set(row) for row in ("abcd", "wxyz", "pqrst", "klmn", "mnp", "uvw"))
 
 
 def scalar(node: Node) -> Node:

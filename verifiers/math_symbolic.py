@@ -113,7 +113,7 @@ class SymbolicComparer(Comparer):
             if first is None:
                 if nonzero(mine) and nonzero(gold):
                     first = mine, gold
-                elif nonzero(mine) or nonzero(gold):
+                elif (mine == 0 and nonzero(gold)) or (gold == 0 and nonzero(mine)):
                     return False
             elif nonzero(mine * first[1] - gold * first[0]):
                 return False
