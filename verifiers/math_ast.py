@@ -23,6 +23,10 @@ class Undefined(ValueError):
     """An expression without a value, such as a division by zero; one line."""
 
 
+class Singular(Undefined):
+    """A division by zero, or a pole: the expression may well have values all around."""
+
+
 @dataclass(frozen=True, slots=True)
 class Num:
     """An exact rational number."""

@@ -24,6 +24,7 @@ from verifiers.math_ast import (
     Node,
     Num,
     PlusMinus,
+    Pow,
     Quantity,
     Ratio,
     Relation,
@@ -38,7 +39,7 @@ from verifiers.math_ast import (
 from verifiers.math_exact import always_defined, rational
 from verifiers.math_lists import is_name, members, values_of
 from verifiers.math_tolerance import Tolerance
-from verifiers.math_units import unit_named
+from verifiers.math_units import raised, unit_named
 
 Truth = bool | None
 
@@ -262,9 +263,12 @@ def may_be_region(node: Node) -> bool:
 
 
 def _as_quantity(node: Node) -> Node:
-    """`5 m` read as a product is five metres if the other side has a unit."""
-    if isinstance(node, Mul) and isinstance(node.factors[-1], Sym) and len(node.factors) == 2:
-        unit = unit_named(node.factors[-1].name)
-        if unit is not None and not symbols(node.factors[0]):
-            return Quantity(node.factors[0], unit)
-    return node
+    """`5 m` or `5 m^2` read as a product is a quantity if the other side has a unit."""
+    if not (isinstance(node, Mul) and len(node.factors) == 2):
+        return node
+    value, name = node.factors
+    power = 1
+    if isinstance(name, Pow) and name.exponent in (Num(Fraction(2)), Num(Fraction(3))):
+        name, power = name.base, 2 if name.exponent == Num(Fraction(2)) else 3
+    unit = unit_named(name.name) if isinstance(name, Sym) else None
+    return node if unit is None or symbols(value) else Quantity(value, raised(unit, power))

@@ -19,6 +19,7 @@ from verifiers.math_ast import (
     Num,
     Pow,
     Root,
+    Singular,
     Sym,
     TooLarge,
     Undefined,
@@ -51,7 +52,7 @@ def rational(node: Node) -> Fraction | None:
         case Div(numerator, denominator):
             above, below = rational(numerator), rational(denominator)
             if below == 0:
-                raise Undefined("a division by zero")
+                raise Singular("a division by zero")
             return None if above is None or below is None else bounded(above / below)
         case Pow(base, exponent):
             return _power(node, rational(base), rational(exponent))
@@ -102,7 +103,7 @@ def _power(node: Pow, base: Fraction | None, exponent: Fraction | None) -> Fract
         return None
     if base == 0:
         if exponent <= 0:
-            raise Undefined("zero to a power that is not positive")
+            raise Singular("zero to a power that is not positive")
         return Fraction(0)
     if abs(base) != 1 and size(base) * abs(exponent) > MAX_BITS:
         raise TooLarge("a power grows too large")

@@ -53,7 +53,7 @@ class ExpressionParser(FunctionParser):
         """Does the current token go on with a product that has no sign? A number never does."""
         token = self.token
         if token.kind == "word":
-            return not self.at_unit() and token.text not in ("or", "and")
+            return not self.at_unit() and not (token.spaced and token.text in ("or", "and"))
         if token.kind == "number":
             raise Unparsable("a number right after a factor")
         if token.text == "|":
@@ -204,8 +204,11 @@ class ExpressionParser(FunctionParser):
             return self.named(word)
         if len(word) > 1 and not is_product(word):
             raise Unparsable(f"the word {word[:30]!a} within mathematics")
-        *head, last = word
-        return multiplied([*(self.letter(name) for name in head), self.named(last)])
+        if len(word) > 1:  # the other letters are factors of their own: xy^2 is x times y^2
+            self.at -= 1
+            self.tokens[self.at] = Token("word", word[1:])
+            return self.letter(word[0])
+        return self.named(word)
 
     def command(self, name: str) -> Node:
         if name == r"\frac":

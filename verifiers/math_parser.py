@@ -121,7 +121,7 @@ class AnswerParser(ExpressionParser):
             return "or"
         if self.accept(r"\land"):
             return "and"
-        if self.token.kind in ("text", "word"):
+        if self.token.kind == "text" or (self.token.kind == "word" and self.token.spaced):
             word = self.token.text.strip(" ,")
             if word in ("and", "or"):
                 self.advance()

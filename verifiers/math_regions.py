@@ -166,7 +166,7 @@ class Regions:
         result = EVERYTHING
         for op, left, right in zip(ops, sides[:-1], sides[1:], strict=True):
             result = intersection(result, self.linear(op, self.expression(left) - self.expression(right)))
-        return names.pop(), result
+        return next(iter(names)), result
 
     def linear(self, op: str, difference: Expr) -> Region:
         """Where `difference op 0` holds, if it is linear in its variable or in the absolute value of such."""
