@@ -145,6 +145,9 @@ class Algebra:
         return value
 
     def big(self, node: Big) -> Expr:
+        if node.kind == "deriv":
+            variable = sympy.Symbol(node.variable, real=True)
+            return sympy.diff(self.within(node, variable), variable).subs(variable, self.symbol(node.variable))
         low = self.expression(node.low)
         high = None if node.kind == "lim" else self.expression(node.high)
         if node.kind in ("sum", "prod") and low.is_Integer and high.is_Integer and high - low < MAX_TERMS:

@@ -20,7 +20,7 @@ from verifiers.math_ast import SCALARS, Choice, Node, Text, TooLarge, Undefined,
 from verifiers.math_compare import Comparer, NeedsAlgebra, Truth
 from verifiers.math_exact import cost, rational
 from verifiers.math_parser import read
-from verifiers.math_tokens import normalised
+from verifiers.math_tokens import MAX_CHARS, normalised
 from verifiers.math_tolerance import Tolerance
 from verifiers.math_workers import Answer, MathWorkers, shared_workers
 
@@ -120,7 +120,11 @@ def _settled(prediction: str, gold: str, policy: Tolerance) -> Comparison | int:
     """The outcome if it needs no algebra, else how dear the comparison looks."""
     try:
         reference = _examined(gold)
-    except (Unparsable, TooLarge, Undefined, RecursionError) as error:
+    except Unparsable as error:
+        if _verbatim(prediction, gold):
+            return Comparison(Relation.EQUIVALENT, detail="the same text, in a notation that is not known here")
+        return Comparison(Relation.UNKNOWN, Reason.BAD_GOLD, f"the reference: {error}")
+    except (TooLarge, Undefined, RecursionError) as error:
         return Comparison(Relation.UNKNOWN, Reason.BAD_GOLD, f"the reference: {error}")
     try:
         answer = _examined(prediction)
@@ -150,6 +154,14 @@ def _examine(node: Node) -> None:
     else:
         for child in children(node):
             _examine(child)
+
+
+def _verbatim(prediction: str, gold: str) -> bool:
+    """Are two texts one up to white space, and do they say anything?"""
+    if max(len(prediction), len(gold)) > MAX_CHARS:
+        return False
+    mine, other = ("".join(text.split()) for text in (prediction, gold))
+    return mine == other and any(character.isalnum() for character in mine) and "nan" not in mine.lower()
 
 
 def _letters(text: str) -> str:

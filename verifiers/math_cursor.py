@@ -14,6 +14,7 @@ MAX_NODES = 1000
 WORDS = frozenset(re.findall(r"\w+", """
     no yes odd even red one two six ten all any tie win mon tue wed thu fri sat sun none true false both east west
     blue
+    the and for not are but was has its can may per new old all you who why how yet
 """))
 
 

@@ -212,7 +212,7 @@ class ExpressionParser(FunctionParser):
 
     def command(self, name: str) -> Node:
         if name == r"\frac":
-            return Div(self.argument(), self.argument())
+            return self.fraction(self.argument(), self.argument())
         if name == r"\binom":
             return Call("binomial", (self.argument(), self.argument()))
         if name == r"\sqrt":

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from verifiers.math_ast import (
     SCALARS,
+    Add,
     Builder,
     Choice,
     Degree,
@@ -56,6 +57,8 @@ def read(text: str) -> Node:
     if words is not None:
         if words == "nan":
             raise Unparsable("nan is no answer")
+        if words in ("all real numbers", "all reals"):
+            return NamedSet("R")
         return Text(words)
     return AnswerParser(tokens(source)).answer()
 
@@ -149,6 +152,8 @@ class AnswerParser(ExpressionParser):
                 self.advance()
                 currency = unit_named(name)
         node = self.with_unit(self.union())
+        while isinstance(node, Quantity) and self.token.kind == "number":
+            node = _together(node, self.with_unit(self.union()))
         if currency is not None:
             if isinstance(node, Quantity) and node.unit != currency:
                 raise Unparsable("a currency sign and another unit")
@@ -309,3 +314,11 @@ class AnswerParser(ExpressionParser):
             else:
                 return found.strip()
             self.advance()
+
+
+def _together(left: Quantity, right: Node) -> Quantity:
+    """`1 hour 30 minutes` as one quantity."""
+    if not isinstance(right, Quantity) or right.unit.dimensions != left.unit.dimensions:
+        raise Unparsable("two quantities of different kinds")
+    parts = tuple(Mul((part.value, Num(part.unit.scale))) for part in (left, right))
+    return Quantity(Add(parts), Unit(Fraction(1), left.unit.dimensions))

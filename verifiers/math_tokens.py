@@ -43,6 +43,8 @@ _LEFT_BAR = re.compile(r"\\left\s*(?:\||\\vert(?![A-Za-z]))")
 _RIGHT_BAR = re.compile(r"\\right\s*(?:\||\\vert(?![A-Za-z]))")
 _SIZES = re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?")
 _FONTS = re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits|boldsymbol|mathstrut|hfill|phantom\{\})(?![A-Za-z])")
+_MARKS = re.compile(r"(?<!\\)\\[()\[\]]")  # but not the \\[2pt] of a matrix
+_DOLLARS = re.compile(r"(?<!\\)\$")
 TEXT = r"text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|operatorname|rm|bf|textsf|emph|hbox"
 _DECIMALS = r"(?:\.[0-9]+)?"
 _TOKEN = re.compile(
@@ -103,12 +105,13 @@ def normalised(text: str) -> str:
     text = _LOWERED_RUN.sub(lambda run: "_{" + "".join(_LOWERED[c] for c in run[0]) + "}", text)
     text = text.translate(_UNICODE)
     text = _RIGHT_BAR.sub(r"\\rvert ", _LEFT_BAR.sub(r"\\lvert ", text))
-    text = _FONTS.sub(" ", _SIZES.sub("", text)).strip()
-    while True:
-        stripped = _unwrapped(text).strip()
-        if stripped == text:
-            return text
-        text = stripped
+    text = _MARKS.sub(" ", _FONTS.sub(" ", _SIZES.sub("", text)))
+    if len(_DOLLARS.findall(text)) % 2 == 0:  # in pairs they enclose mathematics, alone one is a currency
+        text = _DOLLARS.sub(" ", text)
+    text = text.strip()
+    while text.endswith(".") and not text.endswith(("..", r"\.")):
+        text = text[:-1].rstrip()
+    return text
 
 
 def _without_double_brackets(text: str) -> str:
@@ -124,18 +127,6 @@ def _without_double_brackets(text: str) -> str:
             partner[stack.pop()] = at
     gone = {at for start, end in partner.items() if partner.get(start + 1) == end - 1 for at in (start, end)}
     return "".join(character for at, character in enumerate(text) if at not in gone)
-
-
-def _unwrapped(text: str) -> str:
-    """Without one pair of mathematics marks around the whole, or the full stop after it."""
-    for opening, closing in (("$$", "$$"), (r"\(", r"\)"), (r"\[", r"\]"), ("$", "$")):
-        inner = text[len(opening):-len(closing)]
-        if (len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing)
-                and not inner.endswith("\\") and "$" not in inner.replace(r"\$", "")):
-            return inner
-    if text.endswith(".") and not text.endswith(("..", r"\.")):
-        return text[:-1]
-    return text
 
 
 def tokens(text: str) -> list[Token]:
