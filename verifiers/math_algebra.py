@@ -160,7 +160,10 @@ class Algebra:
         body = self.within(node, variable)
         if node.kind == "lim":
             side = {"+": "+", "-": "-", "both": "+-"}.get(node.high.name if isinstance(node.high, Sym) else "", "+-")
-            value = sympy.limit(body, variable, low, side if low.is_finite else "+")
+            try:
+                value = sympy.limit(body, variable, low, side if low.is_finite else "+")
+            except ValueError as error:  # from the two sides it goes to different places
+                raise Undefined("a limit that does not exist") from error
         elif node.kind == "int":
             value = sympy.integrate(body, (variable, low, high))
         else:

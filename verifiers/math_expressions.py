@@ -70,7 +70,7 @@ class ExpressionParser(FunctionParser):
         after = self.tokens[self.at + 1]
         if after.text == "(" or len(token.text) < 2 or token.text in GREEK or token.text in ("pi", "infinity"):
             return False
-        if token.text in FUNCTIONS and token.text != "min":
+        if token.text in FUNCTIONS and (token.text not in ("min", "sec") or after.kind != "end"):
             return False
         numeric = before.kind == "number" or before.text in ("}", ")", "$")
         known = token.text.lower() in MULTIPLIERS or read_unit(token.text, label=False) is not None

@@ -98,6 +98,11 @@ def plain_words(source: str) -> str | None:
     return flat.lower()
 
 
+def unspaced(text: str) -> str:
+    """A text in lower case without space and marks of text: `\\text{Ann}` and Ann are one word."""
+    return _SPACING.sub("", _WRAPPER.sub(r"\1", normalised(text))).lower()
+
+
 class AnswerParser(ExpressionParser):
     """One reading of the tokens of one answer."""
 

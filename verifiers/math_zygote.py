@@ -44,9 +44,11 @@ def outcome(request: dict[str, Any]) -> dict[str, Any]:
         return {"truth": None, "reason": "unparsable", "detail": str(error)}
     except Undefined as error:
         return {"truth": None, "reason": "undefined", "detail": str(error)}
-    except (TooLarge, MemoryError, RecursionError, OverflowError) as error:
+    except (TooLarge, MemoryError, RecursionError) as error:
         return {"truth": None, "reason": "too_large", "detail": str(error) or type(error).__name__}
-    except Exception as error:  # whatever sympy raises is a fault of the checker, told as such
+    except (ArithmeticError, NotImplementedError, TypeError, ValueError) as error:  # sympy's ways of giving up
+        return {"truth": None, "reason": "undecided", "detail": f"{type(error).__name__}: {str(error)[:200]}"}
+    except Exception as error:  # a fault of the checker, told as such
         return {"truth": None, "reason": "error", "detail": f"{type(error).__name__}: {str(error)[:200]}"}
     return {"truth": truth, "reason": "" if truth is not None else "undecided", "detail": ""}
 
