@@ -19,9 +19,10 @@ from verifiers.math_ast import SCALARS, Choice, Node, Text, TooLarge, Undefined,
 from verifiers.math_compare import Comparer, NeedsAlgebra, Truth
 from verifiers.math_exact import cost, rational
 from verifiers.math_parser import read, unspaced
+from verifiers.math_process import Answer
 from verifiers.math_tokens import MAX_CHARS
 from verifiers.math_tolerance import Tolerance
-from verifiers.math_workers import Answer, MathWorkers, shared_workers
+from verifiers.math_workers import MathWorkers, shared_workers
 
 EXACT = Tolerance()
 

@@ -266,9 +266,9 @@ def _as_quantity(node: Node) -> Node:
     """`5 m` or `5 m^2` read as a product is a quantity if the other side has a unit."""
     if not (isinstance(node, Mul) and len(node.factors) == 2):
         return node
-    value, name = node.factors
-    power = 1
-    if isinstance(name, Pow) and name.exponent in (Num(Fraction(2)), Num(Fraction(3))):
-        name, power = name.base, 2 if name.exponent == Num(Fraction(2)) else 3
+    value, last = node.factors
+    name, power = last, Fraction(1)
+    if isinstance(last, Pow) and isinstance(last.exponent, Num) and last.exponent.value in (2, 3):
+        name, power = last.base, last.exponent.value
     unit = unit_named(name.name) if isinstance(name, Sym) else None
-    return node if unit is None or symbols(value) else Quantity(value, raised(unit, power))
+    return node if unit is None or symbols(value) else Quantity(value, raised(unit, int(power)))

@@ -30,6 +30,10 @@ class Cursor:
     def token(self) -> Token:
         return self.tokens[self.at]
 
+    def ahead(self, steps: int = 1) -> Token:
+        """The token some steps further, END beyond the last."""
+        return self.tokens[min(self.at + steps, len(self.tokens) - 1)]
+
     def advance(self) -> Token:
         token = self.tokens[self.at]
         if token.kind != "end":

@@ -117,10 +117,10 @@ class Dispatcher:
         return sum(worker.job is not None and worker.demoted == demoted for worker in self.workers)
 
     def preempt(self) -> bool:
-        """Make room in front for the cheapest job that waits, if a dearer one has run there for a moment."""
+        """Make room in front for the cheapest job that waits, if one that looks far dearer runs there."""
         now = time.monotonic()
         for worker in self.workers:
-            if worker.job is not None and not worker.demoted and worker.job.cost > self.cheap[0].cost and (
+            if worker.job is not None and not worker.demoted and worker.job.cost >= 2 * self.cheap[0].cost and (
                     now - worker.started >= _MOMENT):
                 if self.busy(demoted=True) >= self.limits.demoted:
                     oldest = min((other for other in self.workers if other.demoted and other.job is not None),

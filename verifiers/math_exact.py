@@ -150,7 +150,7 @@ def _call(name: str, args: list[Fraction | None]) -> Fraction | None:
         case "min" | "max":
             return min(known) if name == "min" else max(known)
         case "gcd" | "lcm" if whole:
-            values = [int(arg) for arg in known]
+            values = [arg.numerator for arg in known]
             return bounded(Fraction(math.gcd(*values) if name == "gcd" else math.lcm(*values)))
         case "factorial":
             return _factorial(first)

@@ -67,7 +67,7 @@ class ExpressionParser(FunctionParser):
         """Does the current word stand after a number, by itself, as a unit or a label?"""
         token = self.token
         before = self.tokens[self.at - 1] if self.at else END
-        after = self.tokens[self.at + 1]
+        after = self.ahead()
         if after.text == "(" or len(token.text) < 2 or token.text in GREEK or token.text in ("pi", "infinity"):
             return False
         if token.text in FUNCTIONS and (token.text not in ("min", "sec") or after.kind != "end"):

@@ -149,7 +149,7 @@ class AnswerParser(ExpressionParser):
 
     def operand(self) -> Node:
         """A set expression, a ratio, or an expression with a unit or a currency."""
-        minus = self.token.text == "-" and self.tokens[self.at + 1].text in CURRENCY_SIGNS and self.accept("-")
+        minus = self.token.text == "-" and self.ahead().text in CURRENCY_SIGNS and self.accept("-")
         currency: Unit | None = None
         if self.token.kind == "op" or self.token.kind == "command":
             name = CURRENCY_SIGNS.get(self.token.text)
@@ -223,7 +223,7 @@ class AnswerParser(ExpressionParser):
     def builder(self) -> Node | None:
         """`x | condition` or `x \\in S : condition` if that is what stands here."""
         name = self.token.text.lstrip("\\")
-        after = self.tokens[self.at + 1].text
+        after = self.ahead().text
         if not ((self.token.kind == "word" and len(name) == 1) or name in GREEK):
             return None
         if after not in ("|", r"\mid", ":") and after != r"\in":

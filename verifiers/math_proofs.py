@@ -45,7 +45,7 @@ def proved_zero(difference: Expr) -> bool:
     methods: list[Callable[[Expr], bool]] = [_expands_to_zero]
     if not difference.free_symbols:
         methods += [_separated, _logarithms_cancel]
-    methods += [_exponentials_cancel, _powers_cancel, _logs_expand, _simplifies_to_zero]
+    methods += [_angles_expand, _exponentials_cancel, _powers_cancel, _logs_expand, _simplifies_to_zero]
     return any(method(difference) for method in methods)
 
 
@@ -70,6 +70,10 @@ def _expands_to_zero(value: Expr) -> bool:
         return False
     above = _numerator(value)
     return expanded_terms(above) <= MAX_EXPANDED and sympy.expand(above) == 0
+
+
+def _angles_expand(value: Expr) -> bool:
+    return value.has(sympy.sin, sympy.cos, sympy.tan) and _expands_to_zero(sympy.expand_trig(value))
 
 
 def _exponentials_cancel(value: Expr) -> bool:

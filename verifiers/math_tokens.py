@@ -16,7 +16,7 @@ MAX_RAW_CHARS = 20_000  # before brackets that enclose nothing but brackets are 
 MAX_DIGITS = 1000  # of one number
 MAX_SCALE = 1000  # of a power of ten in scientific notation
 
-_UNICODE = str.maketrans({
+_UNICODE: dict[int, str | int | None] = str.maketrans({
     "\u2212": "-", "\u2013": "-", "\u2010": "-", "\u2011": "-", "\ufe63": "-", "\u00d7": r"\times ",
     "\u00b7": r"\cdot ", "\u22c5": r"\cdot ", "\u2217": "*", "\u00f7": r"\div ", "\u2215": "/", "\u2044": "/",
     "\u2264": r"\le ", "\u2265": r"\ge ", "\u2a7d": r"\le ", "\u2a7e": r"\ge ", "\u2260": r"\ne ",

@@ -44,8 +44,10 @@ _IRREGULAR = {"feet": "foot", "inches": "inch", "pennies": "penny", "centuries":
               "centimetre": "centimeter", "centimetres": "centimeter", "litre": "liter", "litres": "liter",
               "pence": "pence", "lbs": "lb", "hrs": "hr", "mins": "min", "secs": "sec"}
 _CASED = {"N", "J", "W", "K", "L"}  # single capitals that are units; other cases of one letter are not
-MULTIPLIERS = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
-               "dozen": 12, "percent": _F(1, 100), "pct": _F(1, 100)}
+MULTIPLIERS: dict[str, int | Fraction] = {
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
+    "percent": _F(1, 100), "pct": _F(1, 100),
+}
 CURRENCY_SIGNS = {"$": "dollar", "\u20ac": "euro", "\u00a3": "gbp", "\u00a5": "yen"}
 # Words that say something about a number other than what is counted: a number before one of them is no answer.
 _NOT_LABELS = frozenset(re.findall(r"\w+", """

@@ -23,7 +23,8 @@ _PR_SET_PDEATHSIG = 1
 _WARM = (
     (r"\frac{1}{\sqrt2}", r"\frac{\sqrt2}{2}"), ("(x+1)^2", "x^2+2x+1"), ("2x+y=3", "4x+2y=6"),
     ("x<2", r"(-\infty,2)"), (r"\sin^2 x+\cos^2 x", "1"), (r"\ln 8", r"3\ln 2"), (r"\frac{\pi}{3}", r"\frac{\pi}{4}"),
-    (r"\arctan 1", r"\frac{\pi}{4}"), (r"e^{i\pi}+x", "x-1"), (r"1+\sqrt{3+2\sqrt2}", r"2+\sqrt2"),
+    (r"\sin 2x", r"2\sin x\cos x"), (r"\sqrt{x^2+2x+1}", "|x+1|"), (r"\frac{1}{1+\frac1x}", r"\frac{x}{x+1}"),
+    (r"\arctan 1+\arctan 2", r"\pi-\arctan 3"), (r"e^{i\pi}+x", "x-1"), (r"1+\sqrt{3+2\sqrt2}", r"2+\sqrt2"),
 )
 
 

@@ -70,7 +70,7 @@ def gsm8k_references() -> list[str]:
 def same_words(mine: str, other: str) -> bool:
     """Are two references one answer in two spellings? Marks of mathematics that do not change the value are dropped."""
     def plain(text: str) -> str:
-        text = re.sub(r"\\(?:text|mbox)\s*\{[^}]*\}|\\left|\\right|\^\\circ|\\[$!, ]|\s|[$,]", "", text)
+        text = re.sub(r"\\(?:text|mbox)\s*\{[^}]*\}|\\left|\\right|\^\\circ|\\[$!, ]|\s|[$,{}]", "", text)
         return text.replace("dfrac", "frac").replace("tfrac", "frac").rpartition("=")[2].strip("()")
     return plain(mine) == plain(other)
 

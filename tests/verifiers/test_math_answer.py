@@ -49,7 +49,7 @@ def test_different_answers_are_refuted(prediction: str, gold: str) -> None:
 
 
 @pytest.mark.parametrize(("prediction", "gold", "reason"), [
-    ("import os", "1", Reason.UNPARSABLE), ("", "1", Reason.UNPARSABLE), ("\ud800", "1", Reason.UNPARSABLE),
+    ("__import__(1)", "1", Reason.UNPARSABLE), ("", "1", Reason.UNPARSABLE), ("\ud800", "1", Reason.UNPARSABLE),
     ("x" * 10_000_000, "1", Reason.TOO_LARGE), ("9^{9^{9}}", "1", Reason.TOO_LARGE), ("1/0", "1", Reason.UNDEFINED),
     ("1", "", Reason.BAD_GOLD), ("nan", "nan", Reason.BAD_GOLD), ("1", "1/0", Reason.BAD_GOLD),
     (r"\frac{1}{x-x}", "x", Reason.UNDECIDED),

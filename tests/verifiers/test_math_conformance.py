@@ -15,8 +15,8 @@ ROWS = [
     {"id": "ta", "prediction": "1/2", "gold": "0.5", "equivalent": True, "why": ""},
     {"id": "fa", "prediction": "1/2", "gold": "0.5", "equivalent": False, "why": "mislabelled, so counted"},
     {"id": "tr", "prediction": "1", "gold": "2", "equivalent": False, "why": ""},
-    {"id": "tu", "prediction": "import os", "gold": "2", "equivalent": False, "why": ""},
-    {"id": "fr", "prediction": "import os", "gold": "2", "equivalent": True, "why": "mislabelled, so counted"},
+    {"id": "tu", "prediction": "f(1", "gold": "2", "equivalent": False, "why": ""},
+    {"id": "fr", "prediction": "f(1", "gold": "2", "equivalent": True, "why": "mislabelled, so counted"},
 ]
 
 

@@ -91,14 +91,20 @@ def test_memory_is_bounded_and_demotion_lowers_the_priority(workers: MathWorkers
     assert policies.count(os.SCHED_IDLE) == 1
 
 
-def test_hanging_answers_do_not_hold_up_honest_ones(workers: MathWorkers) -> None:
-    assert ask(workers, "x+x", "2x").result()["truth"] is True
-    storm = [ask(workers, HANGS, str(number)) for number in range(40)]
-    started = time.monotonic()
-    for number in range(10):
-        assert ask(workers, f"(x+{number})^2", f"x^2+{2 * number}x+{number * number}").result()["truth"] is True
-    assert time.monotonic() - started < 5
-    assert sum(not future.done() for future in storm) > 5  # they went on while honest ones were served
+@pytest.mark.parametrize("cost", [50, 120], ids=["cheap-looking", "dear-looking"])
+def test_hanging_answers_do_not_hold_up_honest_ones(workers: MathWorkers, cost: int) -> None:
+    def honest() -> float:
+        started = time.monotonic()
+        for number in range(20):
+            other = f"x^2+{2 * number}x+{number * number}"
+            assert ask(workers, f"(x+{number})^2", other, cost=20).result()["truth"] is True
+        return time.monotonic() - started
+
+    alone = min(honest(), honest())
+    storm = [ask(workers, HANGS, str(number), cost) for number in range(60)]
+    time.sleep(0.3)
+    assert honest() < 3 * alone + 0.5  # the benchmark holds it to twice; a test shares its machine
+    assert sum(not future.done() for future in storm) > 10  # they were under way
     for future in storm:
         future.cancel()
 
