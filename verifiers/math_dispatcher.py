@@ -17,6 +17,7 @@ from pathlib import Path
 from verifiers.math_process import Job, Limits, Worker, settle
 
 _MOMENT = 0.01  # seconds that a job may keep its place in front when a cheaper one waits
+_SUSPICION = 5.0  # seconds for which what looks like a job that was demoted starts demoted
 _GRACE = 1.0  # seconds after a worker's alarm must have ended it
 
 
@@ -73,6 +74,7 @@ class Dispatcher:
         self.zygote: subprocess.Popen[bytes] | None = None
         self.control: socket.socket | None = None
         self.ready = False
+        self.suspect, self.suspect_until = limits.dear, 0.0
 
     def run(self) -> None:
         try:
@@ -94,9 +96,11 @@ class Dispatcher:
             self.inbox.bell.recv(4096)
         elif key.fileobj is self.control:
             assert self.control is not None
-            if self.control.recv(16) == b"ready":
-                self.ready = True
-            else:
+            try:
+                self.ready = self.control.recv(16) == b"ready"
+            except OSError:
+                self.ready = False
+            if not self.ready:
                 self.lose_zygote()
         elif key.data in self.workers:
             self.hear(key.data)
@@ -108,10 +112,20 @@ class Dispatcher:
             self.start_zygote()
         if not self.ready:
             return
-        while self.ready and self.cheap and (self.busy(demoted=False) < self.limits.front or self.preempt()):
+        while self.ready and self.cheap and self.cheap[0].cost < self.dear_now() and (
+                self.busy(demoted=False) < self.limits.front or self.preempt()):
             self.start(heapq.heappop(self.cheap), demoted=False)
-        while self.ready and self.dear and self.busy(demoted=True) < self.limits.back:
-            self.start(heapq.heappop(self.dear), demoted=True)
+        while self.ready and self.busy(demoted=True) < self.limits.back:
+            if self.cheap and self.cheap[0].cost >= self.dear_now():
+                self.start(heapq.heappop(self.cheap), demoted=True)
+            elif self.dear:
+                self.start(heapq.heappop(self.dear), demoted=True)
+            else:
+                break
+
+    def dear_now(self) -> int:
+        """The cost from which a job starts demoted: lower for a while after one that looked cheaper was not."""
+        return self.suspect if time.monotonic() < self.suspect_until else self.limits.dear
 
     def busy(self, demoted: bool) -> int:
         return sum(worker.job is not None and worker.demoted == demoted for worker in self.workers)
@@ -131,6 +145,9 @@ class Dispatcher:
         return False
 
     def demote(self, worker: Worker) -> None:
+        """Let a worker go on at low priority, and what looks like its job start so for a while."""
+        if worker.job is not None and not worker.demoted:
+            self.suspect, self.suspect_until = min(self.dear_now(), worker.job.cost), time.monotonic() + _SUSPICION
         worker.step_back()
         worker.look_at = worker.started + self.limits.seconds + _GRACE
 
@@ -230,7 +247,7 @@ class Dispatcher:
     def pause(self) -> float | None:
         """Seconds until a worker has to be looked after."""
         due = min((worker.look_at for worker in self.workers), default=float("inf"))
-        if self.ready and self.cheap:
+        if self.ready and self.cheap and self.cheap[0].cost < self.dear_now():
             due = min(due, time.monotonic() + _MOMENT)
         return None if due == float("inf") else max(0.0, due - time.monotonic())
 

@@ -209,7 +209,7 @@ def cost(node: Node) -> int:
         if isinstance(part, Big):
             total += 100
         elif isinstance(part, Pow) and isinstance(part.exponent, Num) and not isinstance(part.base, Num | Sym):
-            total += int(min(abs(part.exponent.value), 1000))
+            total += min(math.ceil(abs(part.exponent.value)), 1000)
         elif isinstance(part, Root):
             total += 5 + 20 * sum(isinstance(inner, Root) for inner in walk(part.radicand))
     return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -93,7 +93,7 @@ def _signed(node: Node, choice: list[int]) -> Node:
     for name in node.__dataclass_fields__:
         value = getattr(node, name)
         if isinstance(value, tuple):
-            changed[name] = tuple(_signed(part, choice) if is_dataclass(part) else part for part in value)
-        elif is_dataclass(value):
+            changed[name] = tuple(_signed(part, choice) if isinstance(part, Node) else part for part in value)
+        elif isinstance(value, Node):
             changed[name] = _signed(value, choice)
     return replace(node, **changed)

@@ -16,7 +16,7 @@ MAX_RAW_CHARS = 20_000  # before brackets that enclose nothing but brackets are 
 MAX_DIGITS = 1000  # of one number
 MAX_SCALE = 1000  # of a power of ten in scientific notation
 
-_UNICODE: dict[int, str | int | None] = str.maketrans({
+_UNICODE: dict[int, str] = str.maketrans({
     "\u2212": "-", "\u2013": "-", "\u2010": "-", "\u2011": "-", "\ufe63": "-", "\u00d7": r"\times ",
     "\u00b7": r"\cdot ", "\u22c5": r"\cdot ", "\u2217": "*", "\u00f7": r"\div ", "\u2215": "/", "\u2044": "/",
     "\u2264": r"\le ", "\u2265": r"\ge ", "\u2a7d": r"\le ", "\u2a7e": r"\ge ", "\u2260": r"\ne ",
@@ -32,8 +32,8 @@ _UNICODE: dict[int, str | int | None] = str.maketrans({
     "\u03b1": r"\alpha ", "\u03b2": r"\beta ", "\u03b3": r"\gamma ", "\u03b4": r"\delta ", "\u03b5": r"\epsilon ",
     "\u03b8": r"\theta ", "\u03bb": r"\lambda ", "\u03bc": r"\mu ", "\u03c1": r"\rho ", "\u03c3": r"\sigma ",
     "\u03c4": r"\tau ", "\u03c6": r"\phi ", "\u03c9": r"\omega ",
-    **{0xFF01 + index: chr(0x21 + index) for index in range(94)},
 })
+_UNICODE |= {0xFF01 + index: chr(0x21 + index) for index in range(94)}  # full width
 _RAISED = dict(zip("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b\u207f\u2071",
                    "0123456789+-ni", strict=True))
 _LOWERED = dict(zip("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789", strict=True))

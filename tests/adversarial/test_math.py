@@ -81,6 +81,7 @@ def test_every_reference_equals_itself(references: object) -> None:
     assert [answer for answer in references() if not compare(answer, answer).ok] == []
 
 
+@pytest.mark.heavy
 def test_no_reference_of_gsm8k_equals_another() -> None:
     rows = gsm8k_references()
     accepted = [(other, gold) for index, gold in enumerate(rows) for other in drawn(rows, index, 20)

@@ -109,6 +109,7 @@ def test_hanging_answers_do_not_hold_up_honest_ones(workers: MathWorkers, cost: 
         future.cancel()
 
 
+@pytest.mark.heavy
 def test_the_number_of_processes_is_bounded(workers: MathWorkers) -> None:
     before = children(os.getpid())
     storm = [ask(workers, HANGS, str(number), cost=number * 20) for number in range(60)]
