@@ -44,6 +44,8 @@ _RIGHT_BAR = re.compile(r"\\right\s*(?:\||\\vert(?![A-Za-z]))")
 _SIZES = re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?")
 _FONTS = re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits|boldsymbol|mathstrut|hfill|phantom\{\})(?![A-Za-z])")
 _MARKS = re.compile(r"(?<!\\)\\[()\[\]]")  # but not the \\[2pt] of a matrix
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _DOLLARS = re.compile(r"(?<!\\)\$")
 TEXT = r"text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|operatorname|rm|bf|textsf|emph|hbox"
 _DECIMALS = r"(?:\.[0-9]+)?"
@@ -111,7 +113,7 @@ def normalised(text: str) -> str:
     text = text.strip()
     while text.endswith(".") and not text.endswith(("..", r"\.")):
         text = text[:-1].rstrip()
-    return text
+    return _unboxed(text)
 
 
 def _without_double_brackets(text: str) -> str:
@@ -127,6 +129,19 @@ def _without_double_brackets(text: str) -> str:
             partner[stack.pop()] = at
     gone = {at for start, end in partner.items() if partner.get(start + 1) == end - 1 for at in (start, end)}
     return "".join(character for at, character in enumerate(text) if at not in gone)
+
+
+def _unboxed(text: str) -> str:
+    """The content of a box that is all there is."""
+    match = _BOX.match(text)
+    if match is None:
+        return text
+    depth = 0
+    for brace in _BRACES.finditer(text, match.end() - 1):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return text[match.end():brace.start()].strip() if brace.end() == len(text) else text
+    return text
 
 
 def tokens(text: str) -> list[Token]:
