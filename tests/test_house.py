@@ -25,7 +25,7 @@ FUNCTION_LINES = 55  # about 50
 
 # What a floor may import beyond the standard library and itself; a package stands for all that is in it.
 MAY_IMPORT = {
-    "verifiers": {"numpy", "sympy", "pyarrow"},
+    "verifiers": {"numpy", "sympy", "mpmath", "pyarrow"},
     "policy": {"verifiers.base", "numpy", "torch", "transformers", "peft", "safetensors", "tokenizers"},
     "search": {"policy.base", "policy.budget", "verifiers.base", "numpy"},
     "selfplay": {"search", "policy", "verifiers", "numpy", "torch", "pyarrow"},

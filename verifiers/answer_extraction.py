@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from verifiers.math_ast import Text, TooLarge, Unparsable
+from verifiers.math_ast import Text, TooLarge, Undefined, Unparsable
+from verifiers.math_compare import Comparer, NeedsAlgebra
 from verifiers.math_parser import read
+from verifiers.math_tolerance import Tolerance
 
 MAX_CHARS = 1_000_000  # from the end of a text that are searched
 MAX_SENTENCE = 400  # characters of a sentence that can hold an answer
@@ -115,7 +117,7 @@ def _of_sentence(rest: str, words: bool) -> str | None:
                 return line
             line = inner + (tail if re.match(r"\s*[A-Za-z%\\]+[.\s]*$", tail) else "")
             break
-    sentence = re.split(r"[.!?](?:\s|$)", line)[0].strip()
+    sentence = re.split(r"(?<!\\)[.!?](?:\s|$)", line)[0].strip()
     for candidate in (sentence, _CLAUSE.split(sentence)[0]):
         if _readable(candidate, words):
             return candidate
@@ -142,13 +144,21 @@ def _of_boxes(text: str, boxes: list[_Commitment]) -> Extraction:
         hedged = hedged or bool(_OR.search(between))
         group.insert(0, box)
     contents = list(dict.fromkeys(box.content.strip() for box in group))
-    if len(contents) > 1 and hedged:
+    if len(contents) == 1 or (hedged and all(_same(content, contents[-1]) for content in contents)):
+        return _judged(contents[-1])
+    if hedged:
         return Extraction(None, "hedged")
-    if len(contents) == 1:
-        return _judged(contents[0])
     parts = [_judged(content) for content in contents]
     faults = [part for part in parts if part.answer is None]
     return faults[0] if faults else Extraction(", ".join(part.answer or "" for part in parts))
+
+
+def _same(one: str, other: str) -> bool:
+    """Is an answer plainly another in other words, such as a fraction and its mixed number?"""
+    try:
+        return Comparer(Tolerance()).equal(read(one), read(other)) is True
+    except (Unparsable, TooLarge, Undefined, NeedsAlgebra):
+        return False
 
 
 def _judged(content: str) -> Extraction:

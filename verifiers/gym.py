@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from verifiers import math_answer
@@ -19,8 +20,9 @@ from verifiers.base import (
     unparsable,
     wrong,
 )
+from verifiers.countdown import Countdown
 from verifiers.dataset_domain import TextDomain, question_id
-from verifiers.gym_tasks import ACCEPTED, NUMBERS, REFUSED, SCORED, TEXT
+from verifiers.gym_tasks import ACCEPTED, EXPRESSIONS, LISTED, NUMBERS, REFUSED, SCORED, TEXT
 from verifiers.math_tolerance import Tolerance
 from verifiers.score_workers import Fate, ScoreWorkers
 from verifiers.text_judge import TextJudge, tagged
@@ -29,6 +31,7 @@ SPLITS = ("train", "validation", "test")
 MAX_ANSWER_CHARS = 20_000
 ITEMS = 20  # that a seed makes
 ITEMS_SECONDS = 300.0
+_COUNTDOWN = Countdown()
 BARREN_SEEDS = 25  # in a row without a new problem of the split, after which there are no more
 
 
@@ -101,14 +104,18 @@ class ReasoningGym(TextDomain):
             yield Problem(asked.id, self.name, asked.prompt, {}, reference)
 
     def grade(self, problem: Problem, reference: str, answer: str) -> Verdict:
-        """By the text, as mathematics, or by the task's scorer giving exactly 1.0: see gym_tasks. No partial credit."""
+        """By our own check, or by the task's scorer giving exactly 1.0: see gym_tasks. No partial credit."""
         if len(answer) > MAX_ANSWER_CHARS:
             return unparsable(f"an answer of {len(answer)} characters; at most {MAX_ANSWER_CHARS} are allowed")
         if not answer.strip():
             return unparsable("an empty answer")
         item = json.loads(reference)
-        if self.task in TEXT:
-            return correct() if _trimmed(answer) == _trimmed(item["answer"]) else wrong("another text")
+        if self.task in TEXT or self.task in LISTED:
+            right = item["answers"] or [item["answer"]]
+            return correct() if _trimmed(answer) in map(_trimmed, right) else wrong("another text")
+        if self.task in EXPRESSIONS:
+            facts = {"numbers": sorted(item["numbers"]), "target": str(item["target"])}
+            return _COUNTDOWN.check(replace(problem, facts=facts), answer.strip())
         if self.task in NUMBERS:
             return math_answer.check(answer, item["answer"], Tolerance(digits=NUMBERS[self.task]))
         if re.fullmatch(SCORED[self.task], answer.strip()) is None:

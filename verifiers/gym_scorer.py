@@ -11,6 +11,8 @@ import json
 from importlib.metadata import version
 from typing import Any
 
+from verifiers.gym_tasks import EXPRESSIONS, LISTED
+
 VERSION = "0.1.25"
 """The version whose scorers were looked at."""
 
@@ -19,8 +21,9 @@ def serve(request: dict[str, Any]) -> Any:
     """Answer one request about the problems that a task makes of a seed.
 
     Args:
-        request: task, options, seed and size; without `answer`, the items are wanted, as {question, answer}, where the
-            answer is None if it is no text. With answer, index and question, its score is wanted.
+        request: task, options, seed and size; without `answer`, the items are wanted, as {question, answer, numbers,
+            target, answers}: the answer is None if it is no text, the others if the task has none. With answer, index
+            and question, its score is wanted.
 
     Raises RuntimeError for another version of the package, or if an item is not the one that was asked.
     """
@@ -29,16 +32,19 @@ def serve(request: dict[str, Any]) -> Any:
     task, seed, size = request["task"], request["seed"], request["size"]
     dataset = _dataset(task, json.dumps(request["options"], sort_keys=True), seed, size)
     if "answer" not in request:
-        return [_shown(dataset[index]) for index in range(size)]
+        return [_shown(task, dataset[index]) for index in range(size)]
     item = dataset[request["index"]]
     if item["question"] != request["question"]:
         raise RuntimeError(f"{task} does not make the same item of the same seed")
     return float(dataset.score_answer(request["answer"], item))
 
 
-def _shown(item: dict[str, Any]) -> dict[str, Any]:
-    answer = item["answer"]
-    return {"question": item["question"], "answer": answer if isinstance(answer, str) else None}
+def _shown(task: str, item: dict[str, Any]) -> dict[str, Any]:
+    answer, metadata = item["answer"], item["metadata"]
+    return {"question": item["question"], "answer": answer if isinstance(answer, str) else None,
+            "numbers": metadata.get("numbers") if task in EXPRESSIONS else None,
+            "target": metadata.get("target", 24) if task in EXPRESSIONS else None,
+            "answers": metadata["valid_answers"] if task in LISTED else None}
 
 
 @functools.lru_cache(maxsize=8)

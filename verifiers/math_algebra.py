@@ -25,12 +25,12 @@ from verifiers.math_ast import (
     Num,
     Pow,
     Root,
+    Singular,
     Sym,
     TooLarge,
     Undefined,
     Unparsable,
     application,
-    has,
     symbols,
     walk,
 )
@@ -71,7 +71,7 @@ class Algebra:
         """The sympy expression of a scalar. Raises Undefined where it has no value."""
         value = self._expression(node)
         if value.has(sympy.nan, sympy.zoo):
-            raise Undefined("an expression without a value")
+            raise Singular("an expression without a value")
         return value
 
     def _expression(self, node: Node) -> Expr:
@@ -97,7 +97,7 @@ class Algebra:
             case Div(numerator, denominator):
                 below = self.expression(denominator)
                 if below.is_zero or below == 0:
-                    raise Undefined("a division by zero")
+                    raise Singular("a division by zero")
                 return self.expression(numerator) / below
             case Pow(base, exponent):
                 return self.power(self.expression(base), self.expression(exponent))
@@ -111,7 +111,7 @@ class Algebra:
 
     def power(self, base: Expr, exponent: Expr) -> Expr:
         if base == 0 and not exponent.is_positive:
-            raise Undefined("zero to a power that is not positive")
+            raise Singular("zero to a power that is not positive")
         if exponent.is_Rational and not exponent.is_Integer:
             return self.root(base, int(exponent.q)) ** int(exponent.p)
         if self.real and base.is_number and not exponent.is_Integer and base.is_negative:
@@ -145,29 +145,43 @@ class Algebra:
         return value
 
     def big(self, node: Big) -> Expr:
+        """The value of a sum, product, integral, limit or derivative. Raises Undefined if it has none that is known."""
+        variable = sympy.Symbol(node.variable, **{"integer" if node.kind in ("sum", "prod") else "real": True})
         low = self.expression(node.low)
-        high = None if node.kind == "lim" else self.expression(node.high)
-        if node.kind in ("sum", "prod") and low.is_Integer and high.is_Integer and high - low < MAX_TERMS:
-            terms = [self.within(node, sympy.Integer(k)) for k in range(int(low), int(high) + 1)]
-            return sympy.Add(*terms) if node.kind == "sum" else sympy.Mul(*terms)
-        variable = sympy.Symbol(node.variable, integer=True) if node.kind in ("sum", "prod") else (
-            sympy.Symbol(node.variable, real=True))
-        body = self.within(node, variable)
+        if node.kind == "deriv":
+            return sympy.diff(self.within(node, variable), variable).subs(variable, low)
         if node.kind == "lim":
-            side = {"+": "+", "-": "-", "both": "+-"}.get(node.high.name if isinstance(node.high, Sym) else "", "+-")
-            value = sympy.limit(body, variable, low, side if low.is_finite else "+")
+            value = self.limit(node, variable, low)
         elif node.kind == "int":
-            value = sympy.integrate(body, (variable, low, high))
+            value = sympy.integrate(self.within(node, variable), (variable, low, self.expression(node.high)))
         else:
-            for bound in (low, high):
-                if not (bound.is_Integer or bound.is_infinite or bound.free_symbols):
-                    raise Undefined("a sum between bounds that are no whole numbers")
-            if high.is_Integer and not body.is_polynomial(variable):
-                raise TooLarge(f"a sum of more than {MAX_TERMS} terms")
-            value = (sympy.summation if node.kind == "sum" else sympy.product)(body, (variable, low, high))
+            value = self.sum(node, variable, low, self.expression(node.high))
         if value.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit, sympy.AccumBounds, sympy.Piecewise):
             raise Undefined(f"a {node.kind} without a known value")
         return value
+
+    def limit(self, node: Big, variable: Expr, low: Expr) -> Expr:
+        side = node.high.name if isinstance(node.high, Sym) and node.high.name in ("+", "-") else "+-"
+        try:
+            return sympy.limit(self.within(node, variable), variable, low, side if low.is_finite else "+")
+        except ValueError as error:  # from the two sides it goes to different places
+            raise Undefined("a limit that does not exist") from error
+
+    def sum(self, node: Big, variable: Expr, low: Expr, high: Expr) -> Expr:
+        """A sum or product, term by term if there are few."""
+        for bound in (low, high):
+            if not (bound.is_Integer or bound.is_infinite or bound.free_symbols):
+                raise Undefined("a sum between bounds that are no whole numbers")
+        if low.is_Integer and high.is_Integer:
+            if high < low - 1:
+                raise Undefined("a sum whose end lies before its beginning")
+            if high - low < MAX_TERMS:
+                terms = [self.within(node, sympy.Integer(k)) for k in range(int(low), int(high) + 1)]
+                return sympy.Add(*terms) if node.kind == "sum" else sympy.Mul(*terms)
+        body = self.within(node, variable)
+        if high.is_Integer and (node.kind == "prod" or not body.is_polynomial(variable)):
+            raise TooLarge(f"a sum of more than {MAX_TERMS} terms")
+        return (sympy.summation if node.kind == "sum" else sympy.product)(body, (variable, low, high))
 
     def within(self, node: Big, value: Expr) -> Expr:
         """The body with a value, or a symbol, for what the sum, integral or limit binds."""
@@ -199,7 +213,3 @@ def is_real(*nodes: Node) -> bool:
 
 def free_names(*nodes: Node) -> list[str]:
     return sorted(frozenset[str]().union(*map(symbols, nodes)))
-
-
-def has_bound(*nodes: Node) -> bool:
-    return any(has(node, Big) for node in nodes)

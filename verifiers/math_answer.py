@@ -9,7 +9,6 @@ goes to a worker process that is killed when it takes too long. Callable from an
 from __future__ import annotations
 
 import asyncio
-import re
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
@@ -19,13 +18,13 @@ from verifiers.base import Status, Verdict, correct, unparsable, wrong
 from verifiers.math_ast import SCALARS, Choice, Node, Text, TooLarge, Undefined, Unparsable, children
 from verifiers.math_compare import Comparer, NeedsAlgebra, Truth
 from verifiers.math_exact import cost, rational
-from verifiers.math_parser import read
-from verifiers.math_tokens import normalised
+from verifiers.math_parser import read, unspaced
+from verifiers.math_process import Answer
+from verifiers.math_tokens import MAX_CHARS
 from verifiers.math_tolerance import Tolerance
-from verifiers.math_workers import Answer, MathWorkers, shared_workers
+from verifiers.math_workers import MathWorkers, shared_workers
 
 EXACT = Tolerance()
-_MARKUP = re.compile(r"\\[A-Za-z]+\*?|[^A-Za-z]+")
 
 
 class Relation(str, Enum):
@@ -120,12 +119,16 @@ def _settled(prediction: str, gold: str, policy: Tolerance) -> Comparison | int:
     """The outcome if it needs no algebra, else how dear the comparison looks."""
     try:
         reference = _examined(gold)
-    except (Unparsable, TooLarge, Undefined, RecursionError) as error:
+    except Unparsable as error:
+        if _verbatim(prediction, gold):
+            return Comparison(Relation.EQUIVALENT, detail="the same text, in a notation that is not known here")
+        return Comparison(Relation.UNKNOWN, Reason.BAD_GOLD, f"the reference: {error}")
+    except (TooLarge, Undefined, RecursionError) as error:
         return Comparison(Relation.UNKNOWN, Reason.BAD_GOLD, f"the reference: {error}")
     try:
         answer = _examined(prediction)
         if isinstance(answer, Text) != isinstance(reference, Text) and not isinstance(answer, Choice):
-            return _compared(_letters(prediction) == _letters(gold))
+            return _compared(unspaced(prediction) == unspaced(gold))
         return _compared(Comparer(policy).equal(answer, reference))
     except Unparsable as error:
         return Comparison(Relation.UNKNOWN, Reason.UNPARSABLE, str(error))
@@ -152,9 +155,12 @@ def _examine(node: Node) -> None:
             _examine(child)
 
 
-def _letters(text: str) -> str:
-    """The letters of a short text in lower case: `\\text{Ann}` and Ann are one word."""
-    return _MARKUP.sub("", normalised(text)).lower()
+def _verbatim(prediction: str, gold: str) -> bool:
+    """Are two texts one up to white space, and do they say anything?"""
+    if max(len(prediction), len(gold)) > MAX_CHARS:
+        return False
+    mine, other = ("".join(text.split()) for text in (prediction, gold))
+    return mine == other and any(character.isalnum() for character in mine) and "nan" not in mine.lower()
 
 
 def _compared(truth: Truth) -> Comparison:

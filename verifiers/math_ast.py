@@ -23,6 +23,10 @@ class Undefined(ValueError):
     """An expression without a value, such as a division by zero; one line."""
 
 
+class Singular(Undefined):
+    """A division by zero, or a pole: the expression may well have values all around."""
+
+
 @dataclass(frozen=True, slots=True)
 class Num:
     """An exact rational number."""
@@ -112,7 +116,11 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Big:
-    """sum, prod, int (over variable from low to high) or lim (variable to low; side in high: + - or both, as Sym)."""
+    """sum, prod, int (over variable from low to high), lim or deriv.
+
+    lim: variable to low; high is the side, one of the Syms + - both. deriv: low and high are the variable itself, which
+    is free.
+    """
 
     kind: str
     body: Node

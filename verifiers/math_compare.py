@@ -24,6 +24,7 @@ from verifiers.math_ast import (
     Node,
     Num,
     PlusMinus,
+    Pow,
     Quantity,
     Ratio,
     Relation,
@@ -38,7 +39,7 @@ from verifiers.math_ast import (
 from verifiers.math_exact import always_defined, rational
 from verifiers.math_lists import is_name, members, values_of
 from verifiers.math_tolerance import Tolerance
-from verifiers.math_units import unit_named
+from verifiers.math_units import raised, unit_named
 
 Truth = bool | None
 
@@ -74,7 +75,7 @@ class Comparer:
         if isinstance(p, Quantity | Degree) or isinstance(g, Quantity | Degree):
             return self.quantities(p, g)
         if is_region(p) or is_region(g):
-            return self.regions(p, g)
+            return self.regions(p, g) if may_be_region(p) and may_be_region(g) else False
         if isinstance(p, Relation) or isinstance(g, Relation):
             return self.relations(p, g)
         if isinstance(p, SetOf | ListOf) or isinstance(g, SetOf | ListOf) or has(p, PlusMinus) or has(g, PlusMinus):
@@ -254,10 +255,20 @@ def is_region(node: Node) -> bool:
     return isinstance(node, SetOp | Builder | NamedSet)
 
 
+def may_be_region(node: Node) -> bool:
+    """Can this be the same set as a region? Pairs are intervals, finite sets and equations are points."""
+    if isinstance(node, ListOf):
+        return any(is_region(item) for item in node.items)
+    return is_region(node) or isinstance(node, SetOf | Relation) or (isinstance(node, Seq) and len(node.items) == 2)
+
+
 def _as_quantity(node: Node) -> Node:
-    """`5 m` read as a product is five metres if the other side has a unit."""
-    if isinstance(node, Mul) and isinstance(node.factors[-1], Sym) and len(node.factors) == 2:
-        unit = unit_named(node.factors[-1].name)
-        if unit is not None and not symbols(node.factors[0]):
-            return Quantity(node.factors[0], unit)
-    return node
+    """`5 m` or `5 m^2` read as a product is a quantity if the other side has a unit."""
+    if not (isinstance(node, Mul) and len(node.factors) == 2):
+        return node
+    value, last = node.factors
+    name, power = last, Fraction(1)
+    if isinstance(last, Pow) and isinstance(last.exponent, Num) and last.exponent.value in (2, 3):
+        name, power = last.base, last.exponent.value
+    unit = unit_named(name.name) if isinstance(name, Sym) else None
+    return node if unit is None or symbols(value) else Quantity(value, raised(unit, int(power)))

@@ -10,10 +10,11 @@ from verifiers.math_ast import SCALARS, Matrix, Mul, Neg, Node, Seq, TooLarge, U
 from verifiers.math_tokens import Token
 
 MAX_DEPTH = 40
-MAX_NODES = 2000
+MAX_NODES = 1000
 WORDS = frozenset(re.findall(r"\w+", """
     no yes odd even red one two six ten all any tie win mon tue wed thu fri sat sun none true false both east west
     blue
+    the and for not are but was has its can may per new old all you who why how yet
 """))
 
 
@@ -28,6 +29,10 @@ class Cursor:
     @property
     def token(self) -> Token:
         return self.tokens[self.at]
+
+    def ahead(self, steps: int = 1) -> Token:
+        """The token some steps further, END beyond the last."""
+        return self.tokens[min(self.at + steps, len(self.tokens) - 1)]
 
     def advance(self) -> Token:
         token = self.tokens[self.at]
@@ -107,7 +112,12 @@ def is_product(word: str) -> bool:
     """Is a run of letters a product of names rather than a word?"""
     if word.lower() in WORDS or word.lower() == "nan":
         return False
-    return len(word) <= 3 or set(word) <= set("abcd") or set(word) <= set("wxyz") or (word.isupper() and len(word) <= 4)
+    return len(word) <= 3 or is_row(word) or (word.isupper() and len(word) <= 4)
+
+
+def is_row(word: str) -> bool:
+    """Are all letters names that are used together, such as xyz?"""
+    return any(set(word) <= set(row) for row in ("abcd", "wxyz", "pqrst", "klmn", "mnp", "uvw"))
 
 
 def scalar(node: Node) -> Node:

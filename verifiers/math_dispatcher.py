@@ -16,6 +16,10 @@ from pathlib import Path
 
 from verifiers.math_process import Job, Limits, Worker, settle
 
+_MOMENT = 0.01  # seconds that a job may keep its place in front when a cheaper one waits
+_SUSPICION = 5.0  # seconds for which what looks like a job that was demoted starts demoted
+_GRACE = 1.0  # seconds after a worker's alarm must have ended it
+
 
 class Inbox:
     """What other threads hand to the dispatcher: jobs, and the wish to close."""
@@ -70,6 +74,7 @@ class Dispatcher:
         self.zygote: subprocess.Popen[bytes] | None = None
         self.control: socket.socket | None = None
         self.ready = False
+        self.suspect, self.suspect_until = limits.dear, 0.0
 
     def run(self) -> None:
         try:
@@ -91,9 +96,11 @@ class Dispatcher:
             self.inbox.bell.recv(4096)
         elif key.fileobj is self.control:
             assert self.control is not None
-            if self.control.recv(16) == b"ready":
-                self.ready = True
-            else:
+            try:
+                self.ready = self.control.recv(16) == b"ready"
+            except OSError:
+                self.ready = False
+            if not self.ready:
                 self.lose_zygote()
         elif key.data in self.workers:
             self.hear(key.data)
@@ -105,13 +112,44 @@ class Dispatcher:
             self.start_zygote()
         if not self.ready:
             return
-        busy = [worker for worker in self.workers if worker.job is not None]
-        front = sum(not worker.demoted for worker in busy)
-        back = len(busy) - front
-        while self.cheap and front < self.limits.front:
-            front += self.start(heapq.heappop(self.cheap), demoted=False)
-        while self.dear and back < self.limits.back:
-            back += self.start(heapq.heappop(self.dear), demoted=True)
+        while self.ready and self.cheap and self.cheap[0].cost < self.dear_now() and (
+                self.busy(demoted=False) < self.limits.front or self.preempt()):
+            self.start(heapq.heappop(self.cheap), demoted=False)
+        while self.ready and self.busy(demoted=True) < self.limits.back:
+            if self.cheap and self.cheap[0].cost >= self.dear_now():
+                self.start(heapq.heappop(self.cheap), demoted=True)
+            elif self.dear:
+                self.start(heapq.heappop(self.dear), demoted=True)
+            else:
+                break
+
+    def dear_now(self) -> int:
+        """The cost from which a job starts demoted: lower for a while after one that looked cheaper was not."""
+        return self.suspect if time.monotonic() < self.suspect_until else self.limits.dear
+
+    def busy(self, demoted: bool) -> int:
+        return sum(worker.job is not None and worker.demoted == demoted for worker in self.workers)
+
+    def preempt(self) -> bool:
+        """Make room in front for the cheapest job that waits, if one that looks far dearer runs there."""
+        now = time.monotonic()
+        for worker in self.workers:
+            if worker.job is not None and not worker.demoted and worker.job.cost >= 2 * self.cheap[0].cost and (
+                    now - worker.started >= _MOMENT):
+                if self.busy(demoted=True) >= self.limits.demoted:
+                    oldest = min((other for other in self.workers if other.demoted and other.job is not None),
+                                 key=lambda other: other.started)
+                    self.drop(oldest, "timeout", "ended early: too many slow comparisons at once")
+                self.demote(worker)
+                return True
+        return False
+
+    def demote(self, worker: Worker) -> None:
+        """Let a worker go on at low priority, and what looks like its job start so for a while."""
+        if worker.job is not None and not worker.demoted:
+            self.suspect, self.suspect_until = min(self.dear_now(), worker.job.cost), time.monotonic() + _SUSPICION
+        worker.step_back()
+        worker.look_at = worker.started + self.limits.seconds + _GRACE
 
     def start_zygote(self) -> None:
         """From this thread, with which it ends (PR_SET_PDEATHSIG looks at the thread, not at the process)."""
@@ -139,12 +177,17 @@ class Dispatcher:
             settle(job, "error", "the worker processes ended")
         self.cheap, self.dear = [], []
 
-    def start(self, job: Job, demoted: bool) -> bool:
-        """Hand a job to a worker; False if nobody waits for it any more."""
+    def start(self, job: Job, demoted: bool) -> None:
+        """Hand a job to a worker, unless nobody waits for it any more."""
         if not job.future.set_running_or_notify_cancel():
-            return False
+            return
         idle = [worker for worker in self.workers if worker.job is None and worker.demoted == demoted]
-        worker = idle[0] if idle else self.fork(demoted)
+        try:
+            worker = idle[0] if idle else self.fork(demoted)
+        except OSError:
+            settle(job, "error", "the worker processes ended")
+            self.lose_zygote()
+            return
         worker.job, worker.started = job, time.monotonic()
         worker.look_at = worker.started + self.limits.patience
         worker.cpu = worker.cpu_seconds() if worker.pid > 0 else 0.0
@@ -152,7 +195,6 @@ class Dispatcher:
             worker.channel.sendall(json.dumps(job.request).encode() + b"\n")
         except OSError:
             self.drop(worker, "error", "the worker process ended")
-        return True
 
     def fork(self, demoted: bool) -> Worker:
         assert self.control is not None
@@ -205,25 +247,22 @@ class Dispatcher:
     def pause(self) -> float | None:
         """Seconds until a worker has to be looked after."""
         due = min((worker.look_at for worker in self.workers), default=float("inf"))
+        if self.ready and self.cheap and self.cheap[0].cost < self.dear_now():
+            due = min(due, time.monotonic() + _MOMENT)
         return None if due == float("inf") else max(0.0, due - time.monotonic())
 
     def look_after(self) -> None:
         """Demote who has used its patience, end who has outlived its alarm."""
         now = time.monotonic()
         for worker in [worker for worker in self.workers if worker.look_at <= now]:
-            if now - worker.started > self.limits.seconds + 1:
+            if now - worker.started >= self.limits.seconds + _GRACE:
                 self.drop(worker, "timeout", f"no outcome within {self.limits.seconds:g} s")
                 continue
-            left = self.limits.patience - (worker.cpu_seconds() - worker.cpu) if worker.pid > 0 else 0.05
-            if worker.demoted or left <= 0.01:
-                worker.step_back()
-                worker.look_at = worker.started + self.limits.seconds + 1.1
+            left = self.limits.patience - (worker.cpu_seconds() - worker.cpu) if worker.pid > 0 else _MOMENT
+            if worker.demoted or (left < _MOMENT and self.busy(demoted=True) < self.limits.demoted):
+                self.demote(worker)
             else:
-                worker.look_at = now + left
-        demoted = sorted((worker for worker in self.workers if worker.demoted and worker.job is not None),
-                         key=lambda worker: worker.started)
-        for worker in demoted[:max(0, len(demoted) - self.limits.demoted)]:
-            self.drop(worker, "timeout", "ended early: too many slow comparisons at once")
+                worker.look_at = now + max(left, _MOMENT)
 
     def end(self) -> None:
         for worker in list(self.workers):

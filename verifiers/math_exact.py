@@ -19,6 +19,7 @@ from verifiers.math_ast import (
     Num,
     Pow,
     Root,
+    Singular,
     Sym,
     TooLarge,
     Undefined,
@@ -51,7 +52,7 @@ def rational(node: Node) -> Fraction | None:
         case Div(numerator, denominator):
             above, below = rational(numerator), rational(denominator)
             if below == 0:
-                raise Undefined("a division by zero")
+                raise Singular("a division by zero")
             return None if above is None or below is None else bounded(above / below)
         case Pow(base, exponent):
             return _power(node, rational(base), rational(exponent))
@@ -102,7 +103,7 @@ def _power(node: Pow, base: Fraction | None, exponent: Fraction | None) -> Fract
         return None
     if base == 0:
         if exponent <= 0:
-            raise Undefined("zero to a power that is not positive")
+            raise Singular("zero to a power that is not positive")
         return Fraction(0)
     if abs(base) != 1 and size(base) * abs(exponent) > MAX_BITS:
         raise TooLarge("a power grows too large")
@@ -149,7 +150,7 @@ def _call(name: str, args: list[Fraction | None]) -> Fraction | None:
         case "min" | "max":
             return min(known) if name == "min" else max(known)
         case "gcd" | "lcm" if whole:
-            values = [int(arg) for arg in known]
+            values = [arg.numerator for arg in known]
             return bounded(Fraction(math.gcd(*values) if name == "gcd" else math.lcm(*values)))
         case "factorial":
             return _factorial(first)
@@ -208,7 +209,7 @@ def cost(node: Node) -> int:
         if isinstance(part, Big):
             total += 100
         elif isinstance(part, Pow) and isinstance(part.exponent, Num) and not isinstance(part.base, Num | Sym):
-            total += int(min(abs(part.exponent.value), 1000))
+            total += min(math.ceil(abs(part.exponent.value)), 1000)
         elif isinstance(part, Root):
             total += 5 + 20 * sum(isinstance(inner, Root) for inner in walk(part.radicand))
     return total

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 from verifiers.math_ast import Add, Based, Call, Const, Degree, Div, Node, Num, PlusMinus, Pow, Unparsable
-from verifiers.math_cursor import is_product, multiplied, negative, scalar
+from verifiers.math_cursor import is_product, is_row, multiplied, negative, scalar
 from verifiers.math_functions import BIG, FUNCTIONS, GREEK, MARKS, FunctionParser
 from verifiers.math_tokens import END, Token
 from verifiers.math_units import MULTIPLIERS, read_unit
@@ -13,6 +14,7 @@ from verifiers.math_units import MULTIPLIERS, read_unit
 _CLOSERS = {"(": ")", "[": "]", "<(": ")>", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil", r"\lvert": r"\rvert"}
 _STARTERS = frozenset({"(", "{", r"\frac", r"\sqrt", r"\binom", r"\lfloor", r"\lceil", r"\lvert", r"\pi", r"\infty",
                        r"\boxed", *BIG, *MARKS})
+_WHOLE_ARGUMENTS = re.compile(r"(?:\{[0-9]+\}|[0-9]){2}")
 
 
 class ExpressionParser(FunctionParser):
@@ -51,13 +53,13 @@ class ExpressionParser(FunctionParser):
         """Does the current token go on with a product that has no sign? A number never does."""
         token = self.token
         if token.kind == "word":
-            return not self.at_unit() and token.text not in ("or", "and")
+            return not self.at_unit() and not (token.spaced and token.text in ("or", "and"))
         if token.kind == "number":
             raise Unparsable("a number right after a factor")
         if token.text == "|":
             return self.bars == 0
-        if token.text == "[" or token.kind == "text":
-            return token.kind == "text" and token.text.strip() in ("e", "i")
+        if token.kind == "text":
+            return token.text in FUNCTIONS or token.text in ("e", "i", "j", "k")
         return token.kind in ("op", "command") and (token.text in _STARTERS or token.text.startswith(r"\begin")
                                                    or token.text[1:] in FUNCTIONS | GREEK)
 
@@ -65,14 +67,15 @@ class ExpressionParser(FunctionParser):
         """Does the current word stand after a number, by itself, as a unit or a label?"""
         token = self.token
         before = self.tokens[self.at - 1] if self.at else END
-        after = self.tokens[self.at + 1]
-        if len(token.text) < 2 or token.text in FUNCTIONS or token.text in GREEK or token.text in ("pi", "infinity"):
+        after = self.ahead()
+        if after.text == "(" or len(token.text) < 2 or token.text in GREEK or token.text in ("pi", "infinity"):
             return False
-        if after.kind == "op" and after.text == "(" and not after.spaced:
+        if token.text in FUNCTIONS and (token.text not in ("min", "sec") or after.kind != "end"):
             return False
         numeric = before.kind == "number" or before.text in ("}", ")", "$")
         known = token.text.lower() in MULTIPLIERS or read_unit(token.text, label=False) is not None
-        return numeric and (known or (token.spaced and len(token.text) >= 3 and not is_product(token.text)))
+        noun = len(token.text) >= 3 and not (is_product(token.text) if after.kind != "end" else is_row(token.text))
+        return numeric and (known or (token.spaced and noun))
 
     def signed(self) -> Node:
         if self.accept("-"):
@@ -83,20 +86,13 @@ class ExpressionParser(FunctionParser):
     def power(self) -> Node:
         base = self.postfixed(self.atom())
         if self.token.text == "^" and self.token.kind == "op":
-            if self.raises_degree():
-                self.at += 2
-                self.accept("}")
+            ahead = [token.text for token in self.tokens[self.at + 1:self.at + 4]]
+            if ahead[0] == r"\circ" or ahead == ["{", r"\circ", "}"]:
+                self.at += 2 if ahead[0] == r"\circ" else 4
                 return Degree(scalar(base))
             self.advance()
             return self.postfixed(Pow(scalar(base), scalar(self.exponent())))
         return base
-
-    def raises_degree(self) -> bool:
-        after = self.tokens[self.at + 1]
-        if after.text == "{" and self.tokens[self.at + 2].text == r"\circ" and self.tokens[self.at + 3].text == "}":
-            self.at += 1
-            return True
-        return after.text == r"\circ"
 
     def postfixed(self, node: Node) -> Node:
         while True:
@@ -167,30 +163,16 @@ class ExpressionParser(FunctionParser):
         raise Unparsable(f"a number or a name expected, not {token.text[:20]!a}")
 
     def numeral(self, token: Token) -> Node:
+        """A number; a whole one right before a fraction of two whole numbers is a mixed number with it."""
         value = token.value if token.value is not None else Fraction(0)
-        after = self.tokens[self.at:self.at + 7]
-        if token.plain and after[0].text == r"\frac":
-            proper = self.proper_fraction()
-            return Num(value + proper) if proper is not None else Num(value)
-        return Num(value)
-
-    def proper_fraction(self) -> Fraction | None:
-        """The fraction after a whole number if it is one of two whole numbers: together a mixed number."""
-        digits = [token.text for token in self.tokens[self.at + 1:self.at + 7]]
-        start = self.at
-        ahead = "".join(digits)
-        if not ahead or not (ahead[0].isdigit() or (ahead[0] == "{" and digits[1].isdigit() and digits[2] == "}")):
-            return None
+        ahead = "".join(part.text for part in self.tokens[self.at + 1:self.at + 7])
+        if not (token.plain and self.token.text == r"\frac" and _WHOLE_ARGUMENTS.match(ahead)):
+            return Num(value)
         self.advance()
-        over = self.argument()
-        numeric = self.token.text.isdigit() or (self.token.text == "{" and self.tokens[self.at + 1].text.isdigit()
-                                               and self.tokens[self.at + 2].text == "}")
-        under = self.argument() if numeric else None
-        if not isinstance(over, Num) or not isinstance(under, Num):
-            raise Unparsable(f"a whole number before a fraction that is not one of numbers (part {start})")
-        if under.value == 0 or over.value >= under.value:
+        over, under = self.argument(), self.argument()
+        if not isinstance(over, Num) or not isinstance(under, Num) or over.value >= under.value:
             raise Unparsable("a whole number beside an improper fraction")
-        return over.value / under.value
+        return Num(value + over.value / under.value)
 
     def enclosed(self, opening: str) -> Node:
         if opening == "|":
@@ -222,12 +204,15 @@ class ExpressionParser(FunctionParser):
             return self.named(word)
         if len(word) > 1 and not is_product(word):
             raise Unparsable(f"the word {word[:30]!a} within mathematics")
-        *head, last = word
-        return multiplied([*(self.letter(name) for name in head), self.named(last)])
+        if len(word) > 1:  # the other letters are factors of their own: xy^2 is x times y^2
+            self.at -= 1
+            self.tokens[self.at] = Token("word", word[1:])
+            return self.letter(word[0])
+        return self.named(word)
 
     def command(self, name: str) -> Node:
         if name == r"\frac":
-            return Div(self.argument(), self.argument())
+            return self.fraction(self.argument(), self.argument())
         if name == r"\binom":
             return Call("binomial", (self.argument(), self.argument()))
         if name == r"\sqrt":

@@ -10,6 +10,8 @@ from verifiers.math_ast import (
     Big,
     Call,
     Const,
+    Div,
+    Mul,
     Neg,
     Node,
     Num,
@@ -70,6 +72,20 @@ class FunctionParser(Cursor):
             raise Unparsable("an empty subscript")
         return "".join(parts)
 
+    def fraction(self, numerator: Node, denominator: Node) -> Node:
+        """A quotient, unless it is the sign of a derivative."""
+        d = Sym("d")
+        if not (isinstance(denominator, Mul) and len(denominator.factors) == 2 and denominator.factors[0] == d):
+            return Div(numerator, denominator)
+        variable = denominator.factors[1]
+        if not isinstance(variable, Sym):
+            return Div(numerator, denominator)
+        if isinstance(numerator, Mul) and numerator.factors[0] == d and isinstance(numerator.factors[-1], Sym):
+            return Sym(f"d{numerator.factors[-1].name}/d{variable.name}")
+        if numerator != d:
+            return Div(numerator, denominator)
+        return Big("deriv", scalar(self.product()), variable.name, variable, variable)
+
     def marked(self, mark: str) -> Node:
         braced = self.accept("{")
         if self.token.kind != "word":
@@ -80,16 +96,16 @@ class FunctionParser(Cursor):
         return Sym(f"{mark} {name}")
 
     def root(self) -> Node:
-        index = 2
+        index: Node = Num(Fraction(2))
         if self.accept("["):
-            token = self.advance()
-            if token.kind != "number" or not token.text.isdigit() or not 2 <= int(token.text) <= 100:
-                raise Unparsable("the index of a root is a whole number from 2 to 100")
-            index = int(token.text)
+            index = scalar(self.sum())
             self.expect("]")
-        if self.token.kind == "number":
-            return Root(self.numeral(self.advance()), index)
-        return Root(self.argument(), index)
+        radicand = self.numeral(self.advance()) if self.token.kind == "number" else self.argument()
+        if not isinstance(index, Num):
+            return Pow(radicand, Div(Num(Fraction(1)), index))
+        if index.value.denominator > 1 or not 2 <= index.value <= 100:
+            raise Unparsable("the index of a root is a whole number from 2 to 100")
+        return Root(radicand, int(index.value))
 
     def call(self, name: str) -> Node:
         """A known function with its power, base and argument."""

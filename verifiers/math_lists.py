@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import product
+from typing import Any
 
 from verifiers.math_ast import (
     Apply,
@@ -17,7 +19,6 @@ from verifiers.math_ast import (
     SetOf,
     Sym,
     TooLarge,
-    children,
     has,
     walk,
 )
@@ -86,14 +87,13 @@ def _signed(node: Node, choice: list[int]) -> Node:
         sign = choice.pop(0)
         inner = _signed(node.operand, choice)
         return inner if sign > 0 else Neg(inner)
-    if not any(isinstance(part, PlusMinus) for part in children(node)) and not has(node, PlusMinus):
+    if not has(node, PlusMinus):
         return node
-    changed = {}
+    changed: dict[str, Any] = {}
     for name in node.__dataclass_fields__:
         value = getattr(node, name)
         if isinstance(value, tuple):
-            changed[name] = tuple(_signed(part, choice) if hasattr(part, "__dataclass_fields__") else part
-                                  for part in value)
-        else:
-            changed[name] = _signed(value, choice) if hasattr(value, "__dataclass_fields__") else value
-    return type(node)(**changed)
+            changed[name] = tuple(_signed(part, choice) if isinstance(part, Node) else part for part in value)
+        elif isinstance(value, Node):
+            changed[name] = _signed(value, choice)
+    return replace(node, **changed)

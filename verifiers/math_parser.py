@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from verifiers.math_ast import (
     SCALARS,
+    Add,
     Builder,
     Choice,
     Degree,
@@ -56,6 +57,8 @@ def read(text: str) -> Node:
     if words is not None:
         if words == "nan":
             raise Unparsable("nan is no answer")
+        if words in ("all real numbers", "all reals"):
+            return NamedSet("R")
         return Text(words)
     return AnswerParser(tokens(source)).answer()
 
@@ -95,6 +98,11 @@ def plain_words(source: str) -> str | None:
     return flat.lower()
 
 
+def unspaced(text: str) -> str:
+    """A text in lower case without space and marks of text: `\\text{Ann}` and Ann are one word."""
+    return _SPACING.sub("", _WRAPPER.sub(r"\1", normalised(text))).lower()
+
+
 class AnswerParser(ExpressionParser):
     """One reading of the tokens of one answer."""
 
@@ -121,7 +129,7 @@ class AnswerParser(ExpressionParser):
             return "or"
         if self.accept(r"\land"):
             return "and"
-        if self.token.kind in ("text", "word"):
+        if self.token.kind == "text" or (self.token.kind == "word" and self.token.spaced):
             word = self.token.text.strip(" ,")
             if word in ("and", "or"):
                 self.advance()
@@ -141,7 +149,7 @@ class AnswerParser(ExpressionParser):
 
     def operand(self) -> Node:
         """A set expression, a ratio, or an expression with a unit or a currency."""
-        minus = self.token.text == "-" and self.tokens[self.at + 1].text in CURRENCY_SIGNS and self.accept("-")
+        minus = self.token.text == "-" and self.ahead().text in CURRENCY_SIGNS and self.accept("-")
         currency: Unit | None = None
         if self.token.kind == "op" or self.token.kind == "command":
             name = CURRENCY_SIGNS.get(self.token.text)
@@ -149,6 +157,8 @@ class AnswerParser(ExpressionParser):
                 self.advance()
                 currency = unit_named(name)
         node = self.with_unit(self.union())
+        while isinstance(node, Quantity) and self.token.kind == "number":
+            node = _together(node, self.with_unit(self.union()))
         if currency is not None:
             if isinstance(node, Quantity) and node.unit != currency:
                 raise Unparsable("a currency sign and another unit")
@@ -213,7 +223,7 @@ class AnswerParser(ExpressionParser):
     def builder(self) -> Node | None:
         """`x | condition` or `x \\in S : condition` if that is what stands here."""
         name = self.token.text.lstrip("\\")
-        after = self.tokens[self.at + 1].text
+        after = self.ahead().text
         if not ((self.token.kind == "word" and len(name) == 1) or name in GREEK):
             return None
         if after not in ("|", r"\mid", ":") and after != r"\in":
@@ -309,3 +319,11 @@ class AnswerParser(ExpressionParser):
             else:
                 return found.strip()
             self.advance()
+
+
+def _together(left: Quantity, right: Node) -> Quantity:
+    """`1 hour 30 minutes` as one quantity."""
+    if not isinstance(right, Quantity) or right.unit.dimensions != left.unit.dimensions:
+        raise Unparsable("two quantities of different kinds")
+    parts = tuple(Mul((part.value, Num(part.unit.scale))) for part in (left, right))
+    return Quantity(Add(parts), Unit(Fraction(1), left.unit.dimensions))

@@ -27,7 +27,8 @@ class Limits:
         patience: CPU seconds after which a comparison is demoted.
         dear: the static cost from which a comparison starts demoted.
         back: demoted workers beyond which no dear comparison is started.
-        demoted: demoted workers beyond which the oldest is killed.
+        demoted: demoted workers beyond which a comparison that has used its patience keeps its place in front, and
+            one that must make room for a cheaper one does so at the cost of the oldest demoted.
         comparisons: of one worker before a fresh one takes over.
     """
 
@@ -35,7 +36,7 @@ class Limits:
     memory: int = 1 << 30
     front: int = 2
     patience: float = 0.1
-    dear: int = 150
+    dear: int = 60
     back: int = 4
     demoted: int = 12
     comparisons: int = 500

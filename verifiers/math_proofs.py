@@ -17,6 +17,9 @@ import sympy  # type: ignore[import-untyped]
 Expr = Any
 MAX_EXPANDED = 3000  # terms that an expansion may have
 MAX_SEPARATION_BITS = 20_000
+# Of a point: the scale of its numerators, its denominator, and whether its coordinates may be negative.
+_KINDS = ((1, 7, True), (1, 1, False), (1, 11, False), (101, 1, True), (1, 13, True), (1, 1, False), (1, 97, True),
+          (40, 11, False), (1, 17, True), (2, 1, False), (103, 3, True), (1, 101, False))
 _DIGITS = 600  # to which a difference is followed before it counts as undecided
 
 
@@ -42,7 +45,7 @@ def proved_zero(difference: Expr) -> bool:
     methods: list[Callable[[Expr], bool]] = [_expands_to_zero]
     if not difference.free_symbols:
         methods += [_separated, _logarithms_cancel]
-    methods += [_exponentials_cancel, _powers_cancel, _logs_expand, _simplifies_to_zero]
+    methods += [_angles_expand, _exponentials_cancel, _powers_cancel, _logs_expand, _simplifies_to_zero]
     return any(method(difference) for method in methods)
 
 
@@ -67,6 +70,10 @@ def _expands_to_zero(value: Expr) -> bool:
         return False
     above = _numerator(value)
     return expanded_terms(above) <= MAX_EXPANDED and sympy.expand(above) == 0
+
+
+def _angles_expand(value: Expr) -> bool:
+    return value.has(sympy.sin, sympy.cos, sympy.tan) and _expands_to_zero(sympy.expand_trig(value))
 
 
 def _exponentials_cancel(value: Expr) -> bool:
@@ -163,14 +170,10 @@ def _evaluated(value: Expr) -> Any:
 def _logarithms_cancel(value: Expr) -> bool:
     """Sums of rational multiples of logarithms, or of arcs and pi: zero if near zero and the exponential is one."""
     total = sympy.expand(_numerator(value))
-    factor = sympy.Integer(1)
-    terms: list[tuple[Expr, Expr]] = []
-    for term in sympy.Add.make_args(total):
-        rest, inner = term.as_coeff_Mul()
-        terms.append((rest, inner))
-        factor = sympy.lcm(factor, rest.q) if rest.is_Rational else sympy.nan
-    if factor is sympy.nan or nonzero(total):
+    terms = [term.as_coeff_Mul() for term in sympy.Add.make_args(total)]
+    if nonzero(total) or not all(rest.is_Rational for rest, _ in terms):
         return False
+    factor = math.lcm(*(int(rest.q) for rest, _ in terms))
     arcs = all(inner == sympy.pi or isinstance(inner, sympy.atan | sympy.asin | sympy.acos) for _, inner in terms)
     logs = all(isinstance(inner, sympy.log) for _, inner in terms)
     if not (arcs or logs) or factor > 1000 or any(abs(rest * factor) > 1000 for rest, _ in terms):
@@ -193,17 +196,13 @@ def _exponential(part: Expr) -> Expr:
 
 
 def points(names: list[str], seed: int) -> Iterator[dict[str, Expr]]:
-    """Rational points at which two expressions are told apart: small, positive, whole, large and near zero."""
+    """Rational points at which two expressions are told apart: small, whole, positive, large and near zero."""
     state = seed
-    for kind in range(12):
+    for scale, below, signed in _KINDS:
         point = {}
         for name in names:
-            state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+            state = (state * 6364136223846793005 + 1442695040888963407) % 2**64  # Knuth's MMIX generator
             draw = state >> 33
-            sign = -1 if draw & 1 and kind % 3 == 0 else 1
-            above, below = 2 + (draw >> 1) % 29, (7, 1, 11)[kind % 3]
-            scale = 40 if kind in (5, 8) else 1
-            point[name] = sympy.Rational(sign * (above * scale + kind), below if kind % 3 != 1 else 1)
-            if kind == 9:
-                point[name] = sympy.Rational(sign * (above + 1), 97)
+            sign = -1 if signed and draw & 1 else 1
+            point[name] = sympy.Rational(sign * (2 + (draw >> 1) % 29) * scale, below)
         yield point

@@ -166,12 +166,14 @@ class Regions:
         result = EVERYTHING
         for op, left, right in zip(ops, sides[:-1], sides[1:], strict=True):
             result = intersection(result, self.linear(op, self.expression(left) - self.expression(right)))
-        return names.pop(), result
+        return next(iter(names)), result
 
     def linear(self, op: str, difference: Expr) -> Region:
         """Where `difference op 0` holds, if it is linear in its variable or in the absolute value of such."""
         if not difference.free_symbols:
             raise NoRegion("a condition without a variable")
+        if op == "!=":
+            return complement(self.linear("=", difference))
         (variable,) = difference.free_symbols
         absolutes = difference.atoms(sympy.Abs)
         if len(absolutes) == 1:
@@ -185,10 +187,9 @@ class Regions:
                 raise NoRegion("an absolute value above a negative number")
             return union(self.linear(op, inner - bound), self.linear(_FLIPPED[op], inner + bound))
         bound, op = _solved(difference, variable, op)
-        closed = "=" in op and op != "!="
-        if op in ("=", "!="):
-            point = interval(bound, True, bound, True)
-            return point if op == "=" else complement(point)
+        closed = "=" in op
+        if op == "=":
+            return interval(bound, True, bound, True)
         if op in ("<", "<="):
             return interval(-sympy.oo, False, bound, closed)
         return interval(bound, closed, sympy.oo, False)

@@ -13,14 +13,17 @@ from verifiers.math_algebra import Algebra, free_names, is_real, positive_names
 from verifiers.math_ast import (
     SCALARS,
     Add,
+    Big,
     ListOf,
     Neg,
     Node,
     Relation,
     Seq,
     SetOp,
+    Singular,
     TooLarge,
     Undefined,
+    has,
 )
 from verifiers.math_compare import Comparer, NeedsAlgebra, Truth, every
 from verifiers.math_proofs import nonzero, points, proved_zero
@@ -73,8 +76,8 @@ class SymbolicComparer(Comparer):
         return self.policy.accepts(mine, gold)
 
     def agree(self, p: Node, g: Node, names: Sequence[str], real: bool) -> Truth:
-        """True: they agree at points where both are defined. False: they differ at one. None: too few points."""
-        agreed = lacking = 0
+        """True: p agrees with g at points where g is defined. False: it differs at one. None: nothing can be said."""
+        agreed, lacking = 0, False
         for point in points(list(names), self.seed):
             algebra = Algebra(point, real=real)
             try:
@@ -83,8 +86,10 @@ class SymbolicComparer(Comparer):
                 continue
             try:
                 mine = algebra.expression(p)
-            except (Undefined, TooLarge):
-                lacking += 1
+            except (Singular, TooLarge):
+                continue
+            except Undefined:
+                lacking = not has(p, Big)  # a sum to n has no value where n is no whole number
                 continue
             if mine.is_infinite or gold.is_infinite:
                 continue
@@ -93,7 +98,7 @@ class SymbolicComparer(Comparer):
             agreed += 1
             if agreed >= 6:
                 break
-        return True if agreed > lacking else None
+        return True if agreed and not lacking else None
 
     def equations(self, p: Relation, g: Relation) -> Truth:
         mine, other = (Add((side.sides[0], Neg(side.sides[1]))) for side in (p, g))
@@ -113,7 +118,7 @@ class SymbolicComparer(Comparer):
             if first is None:
                 if nonzero(mine) and nonzero(gold):
                     first = mine, gold
-                elif nonzero(mine) or nonzero(gold):
+                elif (mine == 0 and nonzero(gold)) or (gold == 0 and nonzero(mine)):
                     return False
             elif nonzero(mine * first[1] - gold * first[0]):
                 return False

@@ -16,7 +16,7 @@ MAX_RAW_CHARS = 20_000  # before brackets that enclose nothing but brackets are 
 MAX_DIGITS = 1000  # of one number
 MAX_SCALE = 1000  # of a power of ten in scientific notation
 
-_UNICODE = str.maketrans({
+_UNICODE: dict[int, str] = str.maketrans({
     "\u2212": "-", "\u2013": "-", "\u2010": "-", "\u2011": "-", "\ufe63": "-", "\u00d7": r"\times ",
     "\u00b7": r"\cdot ", "\u22c5": r"\cdot ", "\u2217": "*", "\u00f7": r"\div ", "\u2215": "/", "\u2044": "/",
     "\u2264": r"\le ", "\u2265": r"\ge ", "\u2a7d": r"\le ", "\u2a7e": r"\ge ", "\u2260": r"\ne ",
@@ -32,8 +32,8 @@ _UNICODE = str.maketrans({
     "\u03b1": r"\alpha ", "\u03b2": r"\beta ", "\u03b3": r"\gamma ", "\u03b4": r"\delta ", "\u03b5": r"\epsilon ",
     "\u03b8": r"\theta ", "\u03bb": r"\lambda ", "\u03bc": r"\mu ", "\u03c1": r"\rho ", "\u03c3": r"\sigma ",
     "\u03c4": r"\tau ", "\u03c6": r"\phi ", "\u03c9": r"\omega ",
-    **{0xFF01 + index: chr(0x21 + index) for index in range(94)},
 })
+_UNICODE |= {0xFF01 + index: chr(0x21 + index) for index in range(94)}  # full width
 _RAISED = dict(zip("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b\u207f\u2071",
                    "0123456789+-ni", strict=True))
 _LOWERED = dict(zip("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789", strict=True))
@@ -43,12 +43,17 @@ _LEFT_BAR = re.compile(r"\\left\s*(?:\||\\vert(?![A-Za-z]))")
 _RIGHT_BAR = re.compile(r"\\right\s*(?:\||\\vert(?![A-Za-z]))")
 _SIZES = re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?")
 _FONTS = re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits|boldsymbol|mathstrut|hfill|phantom\{\})(?![A-Za-z])")
+_MARKS = re.compile(r"(?<!\\)\\[()\[\]]")  # but not the \\[2pt] of a matrix
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_DOLLARS = re.compile(r"(?<!\\)\$")
 TEXT = r"text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|operatorname|rm|bf|textsf|emph|hbox"
 _DECIMALS = r"(?:\.[0-9]+)?"
 _TOKEN = re.compile(
     rf"(?P<space>(?:[ \t\r\n~]|\\[,;:!> ]|\\q?quad(?![A-Za-z])|\\(?:thinspace|,))+)"
     rf"|(?P<mixed>(?P<whole>[0-9]+) +(?P<over>[0-9]+)/(?P<under>[0-9]+)(?![.0-9A-Za-z^!]))"
-    rf"|(?P<based>[0-9][0-9A-Z]*_(?:\{{ *(?P<base>[0-9]{{1,2}}) *\}}|(?P<short>[0-9]{{1,2}})(?![0-9])))"
+    rf"|(?P<based>(?:[0-9]+|[0-9][0-9A-F]*(?=_\{{? *1[1-6][ }}]*(?![0-9])))_"
+    rf"(?:\{{ *(?P<base>[0-9]{{1,2}}) *\}}|(?P<short>[0-9]{{1,2}})(?![0-9])))"
     rf"|(?P<grouped>[0-9]{{1,3}}(?:(?:\{{,\}}|,\\!\s*|\\,|\\!,)[0-9]{{3}})+(?![0-9]){_DECIMALS})"
     rf"|(?P<spaced>[1-9][0-9]{{0,2}}(?: [0-9]{{3}})+(?![0-9/^]){_DECIMALS})"
     rf"|(?P<commas>[0-9]+(?:,[0-9]+)+)"
@@ -102,12 +107,13 @@ def normalised(text: str) -> str:
     text = _LOWERED_RUN.sub(lambda run: "_{" + "".join(_LOWERED[c] for c in run[0]) + "}", text)
     text = text.translate(_UNICODE)
     text = _RIGHT_BAR.sub(r"\\rvert ", _LEFT_BAR.sub(r"\\lvert ", text))
-    text = _FONTS.sub(" ", _SIZES.sub("", text)).strip()
-    while True:
-        stripped = _unwrapped(text).strip()
-        if stripped == text:
-            return text
-        text = stripped
+    text = _MARKS.sub(" ", _FONTS.sub(" ", _SIZES.sub("", text)))
+    if len(_DOLLARS.findall(text)) % 2 == 0:  # in pairs they enclose mathematics, alone one is a currency
+        text = _DOLLARS.sub(" ", text)
+    text = text.strip()
+    while text.endswith(".") and not text.endswith(("..", r"\.")):
+        text = text[:-1].rstrip()
+    return _unboxed(text)
 
 
 def _without_double_brackets(text: str) -> str:
@@ -125,15 +131,16 @@ def _without_double_brackets(text: str) -> str:
     return "".join(character for at, character in enumerate(text) if at not in gone)
 
 
-def _unwrapped(text: str) -> str:
-    """Without one pair of mathematics marks around the whole, or the full stop after it."""
-    for opening, closing in (("$$", "$$"), (r"\(", r"\)"), (r"\[", r"\]"), ("$", "$")):
-        inner = text[len(opening):-len(closing)]
-        if (len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing)
-                and not inner.endswith("\\") and "$" not in inner.replace(r"\$", "")):
-            return inner
-    if text.endswith(".") and not text.endswith(("..", r"\.")):
-        return text[:-1]
+def _unboxed(text: str) -> str:
+    """The content of a box that is all there is."""
+    match = _BOX.match(text)
+    if match is None:
+        return text
+    depth = 0
+    for brace in _BRACES.finditer(text, match.end() - 1):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return text[match.end():brace.start()].strip() if brace.end() == len(text) else text
     return text
 
 

@@ -44,8 +44,10 @@ _IRREGULAR = {"feet": "foot", "inches": "inch", "pennies": "penny", "centuries":
               "centimetre": "centimeter", "centimetres": "centimeter", "litre": "liter", "litres": "liter",
               "pence": "pence", "lbs": "lb", "hrs": "hr", "mins": "min", "secs": "sec"}
 _CASED = {"N", "J", "W", "K", "L"}  # single capitals that are units; other cases of one letter are not
-MULTIPLIERS = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
-               "dozen": 12, "percent": _F(1, 100), "pct": _F(1, 100)}
+MULTIPLIERS: dict[str, int | Fraction] = {
+    "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
+    "percent": _F(1, 100), "pct": _F(1, 100),
+}
 CURRENCY_SIGNS = {"$": "dollar", "\u20ac": "euro", "\u00a3": "gbp", "\u00a5": "yen"}
 # Words that say something about a number other than what is counted: a number before one of them is no answer.
 _NOT_LABELS = frozenset(re.findall(r"\w+", """
@@ -53,6 +55,8 @@ _NOT_LABELS = frozenset(re.findall(r"\w+", """
     than times plus minus over of if when where for to by from then else answer each half third fourth fifth tenth
     squared cubed negative mod modulo base degrees_c more less greater fewer most least nan none null infinity
     because since which that this would could should only there here what who why how with without
+    fifths tens tenths hundredth thousandth millionth fourths thirds halves factorial inverse root roots radical below
+    zero under squares lakh crore score gross pair couple googol quadrillion mille pi square cubic
 """))
 _PIECE = re.compile(r"([A-Za-z]+)(?:\s*(?:\^|\*\*)\s*\{?(-?[0-9])\}?)?")
 
@@ -74,9 +78,14 @@ def unit_named(name: str, label: bool = False) -> Unit | None:
             return Unit(*_COMPOUND[candidate])
         if candidate in _OTHER:
             return Unit(_F(1), ((_OTHER[candidate], 1),))
-    if label and len(word) >= 3 and word not in _NOT_LABELS and word not in MULTIPLIERS:
+    if label and len(word) >= 3 and not _says_more(word):
         return Unit(_F(1), ((f"label {_singular(word)}", 1),))
     return None
+
+
+def _says_more(word: str) -> bool:
+    """Does a word change the number before it, so that it is no label?"""
+    return any(form in _NOT_LABELS or form in MULTIPLIERS for form in (word, word.removesuffix("s")))
 
 
 def _singular(word: str) -> str:
@@ -124,7 +133,7 @@ def _product(text: str, label: bool) -> Unit | None:
             power, text = exponent, text[len(prefix):]
     words = text.split(" ")
     if len(words) > 1 and label and all(word.isalpha() and len(word) > 2 for word in words):
-        if len(words) > 2 or any(word.lower() in _NOT_LABELS or word.lower() in MULTIPLIERS for word in words):
+        if len(words) > 2 or any(_says_more(word.lower()) for word in words):
             return None
         return Unit(_F(1), ((f"label {_singular(' '.join(words).lower())}", 1),))
     match = _PIECE.fullmatch(text)

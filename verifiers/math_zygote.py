@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
-_WARM = ((r"\frac{1}{\sqrt2}", r"\frac{\sqrt2}{2}"), ("(x+1)^2", "x^2+2x+1"), ("2x+y=3", "4x+2y=6"),
-         ("x<2", r"(-\infty,2)"), (r"\sin^2 x+\cos^2 x", "1"), (r"\ln 8", r"3\ln 2"),
-         (r"\frac{\pi}{3}", r"\frac{\pi}{4}"), (r"\arctan 1", r"\frac{\pi}{4}"), ("e^{i\\pi}+x", "x-1"), (r"1+\sqrt{3+2\sqrt2}", r"2+\sqrt2"))
+_WARM = (
+    (r"\frac{1}{\sqrt2}", r"\frac{\sqrt2}{2}"), ("(x+1)^2", "x^2+2x+1"), ("2x+y=3", "4x+2y=6"),
+    ("x<2", r"(-\infty,2)"), (r"\sin^2 x+\cos^2 x", "1"), (r"\ln 8", r"3\ln 2"), (r"\frac{\pi}{3}", r"\frac{\pi}{4}"),
+    (r"\sin 2x", r"2\sin x\cos x"), (r"\sqrt{x^2+2x+1}", "|x+1|"), (r"\frac{1}{1+\frac1x}", r"\frac{x}{x+1}"),
+    (r"\arctan 1+\arctan 2", r"\pi-\arctan 3"), (r"e^{i\pi}+x", "x-1"), (r"1+\sqrt{3+2\sqrt2}", r"2+\sqrt2"),
+)
 
 
 def outcome(request: dict[str, Any]) -> dict[str, Any]:
@@ -42,9 +45,11 @@ def outcome(request: dict[str, Any]) -> dict[str, Any]:
         return {"truth": None, "reason": "unparsable", "detail": str(error)}
     except Undefined as error:
         return {"truth": None, "reason": "undefined", "detail": str(error)}
-    except (TooLarge, MemoryError, RecursionError, OverflowError) as error:
+    except (TooLarge, MemoryError, RecursionError) as error:
         return {"truth": None, "reason": "too_large", "detail": str(error) or type(error).__name__}
-    except Exception as error:  # whatever sympy raises is a fault of the checker, told as such
+    except (ArithmeticError, NotImplementedError, TypeError, ValueError) as error:  # sympy's ways of giving up
+        return {"truth": None, "reason": "undecided", "detail": f"{type(error).__name__}: {str(error)[:200]}"}
+    except Exception as error:  # a fault of the checker, told as such
         return {"truth": None, "reason": "error", "detail": f"{type(error).__name__}: {str(error)[:200]}"}
     return {"truth": truth, "reason": "" if truth is not None else "undecided", "detail": ""}
 

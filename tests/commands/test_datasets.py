@@ -47,7 +47,7 @@ def test_rows_without_their_field_are_errors_and_counted_apart(run: Run, file: s
     (["domain=gsm8k", "split=dev"], "train, validation, test, all"),
     (["tools=abacus"], "allowed: calculator, none, python"),
     (["domain=custom"], "domain.score is missing"), (["domain=reasoning_gym"], "domain.task is missing"),
-    (["domain=reasoning_gym", "domain.task=countdown"], "refused: its scorer runs the answer"),
+    (["domain=reasoning_gym", "domain.task=simple_integration"], "refused: its scorer runs the answer"),
     (["domain=gsm8k", "domain.prompt=nowhere.txt"], "nowhere.txt"),
     (["tools=calculator", "tools.max_result=2"], "max_result"),
     (["domain=humaneval", "domain.path='datasets:no/such:test'"], "needs the package datasets"),
