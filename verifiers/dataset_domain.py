@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -82,12 +83,15 @@ class TextDomain(ABC):
         raise BadProblem(f"{self.name} has no demonstrations; it is for models that can read and write already")
 
     def check(self, problem: Problem, answer: str) -> Verdict:
-        """See Domain.check; a row with a fault is ERROR, whatever the answer."""
+        """See Domain.check; a row with a fault is ERROR, whatever the answer. What fails is named by its row."""
         if problem.fault:
             return Verdict(Status.ERROR, detail=problem.fault)
         if problem.reference is None:
             raise ValueError("a problem without a reference cannot be graded")
-        return self.grade(problem, problem.reference, answer)
+        verdict = self.grade(problem, problem.reference, answer)
+        if verdict.status in (Status.ERROR, Status.TIMEOUT) and "row" in problem.facts:
+            return replace(verdict, detail=f"{problem.facts['row']}: {verdict.detail}")
+        return verdict
 
 
 class DatasetDomain(TextDomain):
@@ -123,7 +127,8 @@ class DatasetDomain(TextDomain):
 
     def _posed(self, row: Row) -> Problem:
         try:
-            return self.pose(row)
+            problem = self.pose(row)
+            return replace(problem, facts={**problem.facts, "row": row.name})
         except BadRow as fault:
             return Problem(content_id(f"fault:{fault}"), self.name, row.name, {}, fault=str(fault))
 

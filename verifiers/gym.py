@@ -20,7 +20,7 @@ from verifiers.base import (
     unparsable,
     wrong,
 )
-from verifiers.countdown import Countdown
+from verifiers.countdown import verify
 from verifiers.dataset_domain import TextDomain, question_id
 from verifiers.gym_tasks import ACCEPTED, EXPRESSIONS, LISTED, NUMBERS, REFUSED, SCORED, TEXT
 from verifiers.math_tolerance import Tolerance
@@ -31,7 +31,6 @@ SPLITS = ("train", "validation", "test")
 MAX_ANSWER_CHARS = 20_000
 ITEMS = 20  # that a seed makes
 ITEMS_SECONDS = 300.0
-_COUNTDOWN = Countdown()
 BARREN_SEEDS = 25  # in a row without a new problem of the split, after which there are no more
 
 
@@ -101,7 +100,8 @@ class ReasoningGym(TextDomain):
                 continue  # no answer would be the answer
             reference = json.dumps({**request, "index": index, **item})
             asked = self.ask(item["question"])
-            yield Problem(asked.id, self.name, asked.prompt, {}, reference)
+            facts = {"row": f"{self.task}, seed {seed}, item {index}"}
+            yield Problem(asked.id, self.name, asked.prompt, facts, reference)
 
     def grade(self, problem: Problem, reference: str, answer: str) -> Verdict:
         """By our own check, or by the task's scorer giving exactly 1.0: see gym_tasks. No partial credit."""
@@ -115,7 +115,7 @@ class ReasoningGym(TextDomain):
             return correct() if _trimmed(answer) in map(_trimmed, right) else wrong("another text")
         if self.task in EXPRESSIONS:
             facts = {"numbers": sorted(item["numbers"]), "target": str(item["target"])}
-            return _COUNTDOWN.check(replace(problem, facts=facts), answer.strip())
+            return verify(replace(problem, facts=facts), answer.strip())
         if self.task in NUMBERS:
             return math_answer.check(answer, item["answer"], Tolerance(digits=NUMBERS[self.task]))
         if re.fullmatch(SCORED[self.task], answer.strip()) is None:

@@ -40,7 +40,7 @@ def children() -> set[str]:
 def test_scores() -> None:
     domain = custom()
     problems = list(domain.problems("all", 0))
-    assert len(problems) == 12 and problems[0].facts == {}
+    assert len(problems) == 12 and problems[0].facts == {"row": "custom.jsonl, row 1"}
     for problem, answer, status, reward in [
         (problems[0], "Paris", Status.CORRECT, 1.0), (problems[0], "Lyons", Status.WRONG, 0.5),
         (problems[0], "", Status.WRONG, 0.0), (problems[1], "dog", Status.CORRECT, 1.0),
@@ -73,6 +73,7 @@ def test_failures_end_in_time_and_leave_nothing(way: str, status: Status) -> Non
     began = time.monotonic()
     verdict = domain.check(problem, way)
     assert (verdict.status, verdict.reward) == (status, 0.0), verdict
+    assert verdict.detail.startswith("custom.jsonl, row 1: ")
     assert time.monotonic() - began < 5
     again = domain.check(problem, "raise")
     assert again.status is Status.ERROR and "KeyError" in again.detail

@@ -33,7 +33,7 @@ def rows_file(folder: Path, *rows: object) -> Path:
 def test_all_is_the_file_in_its_order() -> None:
     problems = list(gsm8k().problems("all", 0))
     assert [problem.reference for problem in problems[:4]] == ["60", "1,080", "21", "4.50"]
-    assert problems[0].prompt.splitlines()[-2].endswith("How many rolls are left?") and not problems[0].facts
+    assert problems[0].prompt.splitlines()[-2].endswith("How many rolls are left?") and problems[0].facts == {"row": "gsm8k.jsonl, row 1"}
     assert problems[0].prompt.endswith("Solution:")
 
 
@@ -90,6 +90,12 @@ def test_grading(answer: str, status: Status | None) -> None:
     else:
         assert verdict.status is status, verdict
     assert verdict.reward == (status is Status.CORRECT)
+
+
+def test_a_reference_that_nobody_can_read_is_an_error_of_its_row(tmp_path: Path) -> None:
+    [problem] = gsm8k(rows_file(tmp_path, {"question": "?", "answer": "#### ((("})).problems("all", 0)
+    verdict = gsm8k().check(problem, "4")
+    assert verdict.status is Status.ERROR and verdict.detail.startswith("rows.jsonl, row 1: the reference"), verdict
 
 
 def test_tolerance_is_the_problems_policy(tmp_path: Path) -> None:
