@@ -10,17 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from policy.base import Policy, Sampling, Thought
 from policy.budget import Meter
-from verifiers.base import State
-
-
-class Completion(Protocol):
-    """What a tool makes of a thought: how many of its characters are kept, and what is written after them."""
-
-    @property
-    def kept(self) -> int: ...
-
-    @property
-    def written(self) -> str: ...
+from verifiers.base import Completion, State
 
 
 @runtime_checkable
@@ -44,7 +34,7 @@ class Tool(Protocol):
 
 
 class Tooled:
-    """A policy with a tool. What the tool writes is charged a token a character, more than any tokenizer would take.
+    """A policy with a tool. What the tool writes is charged a token a character: it has no tokenizer to ask.
 
     A thought's log-probability and value are the policy's own, of the thought before it was completed. Thoughts that a
     tool makes equal stay as they are: a searcher keeps the first. A thought whose call does not end before the

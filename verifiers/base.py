@@ -93,6 +93,19 @@ class Verdict:
         return self.status is Status.CORRECT
 
 
+@dataclass(frozen=True)
+class Completion:
+    """What a tool makes of a thought.
+
+    Attributes:
+        kept: how many of the thought's characters stand.
+        written: what the tool writes after them.
+    """
+
+    kept: int
+    written: str
+
+
 def correct(evidence: Evidence = Evidence.NONE, detail: str = "") -> Verdict:
     return Verdict(Status.CORRECT, 1.0, evidence, detail)
 

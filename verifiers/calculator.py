@@ -6,10 +6,9 @@ What is written is exact: whole numbers, terminating decimals, else a fraction i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 
-from verifiers.base import State
+from verifiers.base import Completion, State
 from verifiers.expression import BadExpression, evaluate, parse_expression
 
 MAX_FAULT_CHARS = 60
@@ -17,19 +16,6 @@ _CALL = re.compile(r"<<([^<>=\n]{1,200})=([^<>\n]*)(>>)?")
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
 _SIGNS = str.maketrans({"\u00d7": "*", "\u00b7": "*", "\u22c5": "*", "\u00f7": "/", "\u2212": "-", "\u2013": "-",
                         "$": " ", "\t": " "})
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What a tool makes of a thought.
-
-    Attributes:
-        kept: how many of the thought's characters stand.
-        written: what the tool writes after them.
-    """
-
-    kept: int
-    written: str
 
 
 class Calculator:

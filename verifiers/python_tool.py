@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from verifiers.base import State
-from verifiers.calculator import Completion
+from verifiers.base import Completion, State
 from verifiers.jobs import Kind, Outcome, Script
 from verifiers.program_text import blocks
 from verifiers.sandbox import Limits, SandboxRefused

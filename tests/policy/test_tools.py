@@ -15,8 +15,8 @@ from policy.scripted import Scripted, evenly
 from policy.tools import Tool, Tooled
 from search.base import Answer
 from tests.search.riddles import CONF
-from verifiers.base import Problem, State
-from verifiers.calculator import Calculator, Completion
+from verifiers.base import Completion, Problem, State
+from verifiers.calculator import Calculator
 from verifiers.python_tool import PythonTool
 from verifiers.question_answers import QuestionAnswers
 

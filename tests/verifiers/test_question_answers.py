@@ -33,7 +33,8 @@ def rows_file(folder: Path, *rows: object) -> Path:
 def test_all_is_the_file_in_its_order() -> None:
     problems = list(gsm8k().problems("all", 0))
     assert [problem.reference for problem in problems[:4]] == ["60", "1,080", "21", "4.50"]
-    assert problems[0].prompt.splitlines()[-2].endswith("How many rolls are left?") and problems[0].facts == {"row": "gsm8k.jsonl, row 1"}
+    assert problems[0].prompt.splitlines()[-2].endswith("How many rolls are left?")
+    assert problems[0].facts == {"row": "gsm8k.jsonl, row 1"}
     assert problems[0].prompt.endswith("Solution:")
 
 
