@@ -29,7 +29,7 @@ class Plan:
     """What a process needs to search, as JSON texts so that it travels to workers and names their engine.
 
     Attributes:
-        domain, policy, search: configs of the three constructors.
+        domain, policy, search, tools: configs of the constructors; that of no tools is empty.
         budget: of each problem.
         seed: of the run; a problem's own is derived from it and the problem's id.
         concurrent: problems at once in one process.
@@ -38,6 +38,7 @@ class Plan:
     domain: str
     policy: str
     search: str
+    tools: str
     budget: str
     seed: int
     concurrent: int
@@ -51,7 +52,7 @@ class Engine:
         domain = load_domain(json.loads(plan.domain))
         self.judge = domain.judge()
         self.searcher = load_searcher(json.loads(plan.search))
-        self.policy = load_policy(json.loads(plan.policy), domain)
+        self.policy = load_policy(json.loads(plan.policy), domain, json.loads(plan.tools))
         self.budget = Budget.parse(plan.budget)
         fits(self.budget, self.policy)
         self._runner = asyncio.Runner()  # one event loop for the life of the decoder

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands.errors import REFUSALS, BadInput, shorten
 from policy.base import Policy
+from policy.tools import Tooled
 from search.base import Searcher
 from verifiers.base import BadProblem, Domain, Problem
 
@@ -79,9 +80,11 @@ def needs_domain(config: Config) -> bool:
     return OmegaConf.is_missing(config if isinstance(config, DictConfig) else OmegaConf.create(dict(config)), "domain")
 
 
-def load_policy(config: Config, domain: Domain) -> Policy:
-    """Raises BadPolicy if it cannot be loaded."""
+def load_policy(config: Config, domain: Domain, tools: Config | None = None) -> Policy:
+    """A policy, with a tool inside its thoughts where a config names one. Raises BadPolicy if it cannot be loaded."""
     policy = cast(Policy, make("policy", config, **({"domain": domain} if needs_domain(config) else {})))
+    if tools:
+        policy = Tooled(policy, make("tools", tools))
     settle_garbage()
     return policy
 

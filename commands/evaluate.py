@@ -47,7 +47,8 @@ def run(cfg: DictConfig) -> int:
     names = {"domain": choices["domain"], "split": cfg.split, "search": choices["search"], "policy": choices["policy"],
              "budget": str(budget)}
     seed = whole("seed", cfg.seed, 0)
-    plan = Plan(as_json(cfg.domain), as_json(cfg.policy), as_json(cfg.search), str(budget), seed, concurrent)
+    configs = as_json(cfg.domain), as_json(cfg.policy), as_json(cfg.search), as_json(cfg.tools)
+    plan = Plan(*configs, str(budget), seed, concurrent)
     folder = Path(HydraConfig.get().runtime.output_dir)
     claim(folder)
     config = OmegaConf.to_container(cfg, resolve=True)

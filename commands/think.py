@@ -122,7 +122,13 @@ async def think(
 async def attempt(
     problem: Problem, policy: Observed, judge: Judge, searcher: Searcher, meter: Meter, seed: int, record: Attempt
 ) -> None:
-    """Think, keeping the record up to date. The one boundary where a failure of a search becomes data."""
+    """Think, keeping the record up to date. The one boundary where a failure of a search becomes data.
+
+    Nobody thinks about a problem with a fault: that is its error.
+    """
+    if problem.fault:
+        record.error = problem.fault
+        return
     try:
         await think(problem, policy, judge, searcher, meter, seed, record.answers.append)
     except Exception as error:

@@ -40,9 +40,12 @@ class Problem:
     Attributes:
         id: hash of the canonical content; equal problems in other words (or another domain) share it.
         domain: name of the domain that posed it.
-        prompt: what a policy reads, one line without its newline.
+        prompt: what a policy reads, without its last newline; one line, but for questions and code put to general
+            language models.
         facts: what a judge needs, JSON-able and read-only; never anything derived from the reference.
         reference: what grading compares with; None once sealed, or where the check needs none.
+        fault: why it cannot be posed, such as a row of a data set without its field; empty for all others. Nobody
+            thinks about such a problem, and it is graded `error`.
     """
 
     id: str
@@ -50,6 +53,7 @@ class Problem:
     prompt: str
     facts: Mapping[str, Any] = field(compare=False, hash=False)
     reference: str | None = field(default=None, repr=False)
+    fault: str = field(default="", compare=False)
 
     def sealed(self) -> Problem:
         """The copy that search may see: the reference is gone."""
@@ -87,6 +91,19 @@ class Verdict:
     @property
     def ok(self) -> bool:
         return self.status is Status.CORRECT
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a tool makes of a thought.
+
+    Attributes:
+        kept: how many of the thought's characters stand.
+        written: what the tool writes after them.
+    """
+
+    kept: int
+    written: str
 
 
 def correct(evidence: Evidence = Evidence.NONE, detail: str = "") -> Verdict:

@@ -147,7 +147,7 @@ class Countdown:
 
     def check(self, problem: Problem, answer: str) -> Verdict:
         """Exact and self-contained: the reference, one of many solutions, is not consulted."""
-        return _evaluate(problem, answer)
+        return verify(problem, answer)
 
     def judge(self) -> CountdownJudge:
         return CountdownJudge()
@@ -222,10 +222,10 @@ class CountdownJudge:
         return correct()
 
     async def self_check(self, problem: Problem, answer: str) -> Verdict | None:
-        return _evaluate(problem, answer)
+        return verify(problem, answer)
 
 
-def _evaluate(problem: Problem, answer: str) -> Verdict:
+def verify(problem: Problem, answer: str) -> Verdict:
     """Does the expression use every number exactly once and reach the target? Exact, and no text is evaluated."""
     try:
         tree = parse_expression(answer)

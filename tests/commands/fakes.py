@@ -146,3 +146,17 @@ class Sweep:
 
 
 CONF = str(Path(__file__).parent / "conf")
+
+
+class Telling:
+    """Works everything out as 17*24 with a calculator, and says the result."""
+
+    version = "telling"
+    max_thought_tokens = 40
+
+    async def propose(
+        self, state: State, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int = 0
+    ) -> list[Thought]:
+        called = next((line.partition(">>")[2] for line in state.thoughts if ">>" in line), None)
+        text = "17*24=<<17*24=" if not state.thoughts else f"#### {called}"
+        return [Thought(text, -1.0, len(text) + 1)][: k if first == 0 else 0]

@@ -22,6 +22,7 @@ from policy.uniform import Uniform
 from search.base import Answer, Searcher
 from search.thinking import Thinking
 from search.tree import Outcome, Step
+from tests.samples.domains import filled
 from tests.search.riddles import (
     CONF,
     REFERENCE,
@@ -72,7 +73,7 @@ def reachable(thing: object, seen: set[int] | None = None) -> Iterator[object]:
 
 
 def load_domain(name: str) -> Domain:
-    domain = instantiate(OmegaConf.load(DOMAINS / f"{name}.yaml"))
+    domain = instantiate(filled(name, OmegaConf.load(DOMAINS / f"{name}.yaml")))  # type: ignore[arg-type]
     assert isinstance(domain, Domain)
     return domain
 
