@@ -232,9 +232,9 @@ class Dispatcher:
                 job.future.set_result(message)
 
     def retire(self, worker: Worker) -> None:
-        """An idle worker goes if it is old, or if enough demoted ones are idle: they never step forward again."""
+        """A worker without a job goes if it is old, runs in idle time only, or is one demoted too many."""
         spare = sum(other.demoted and other.job is None for other in self.workers)
-        if worker.served >= self.limits.comparisons or (worker.demoted and spare > self.limits.front):
+        if worker.served >= self.limits.comparisons or worker.idle or (worker.demoted and spare > self.limits.front):
             self.drop(worker, "", "")
 
     def drop(self, worker: Worker, reason: str, detail: str) -> None:
@@ -259,7 +259,8 @@ class Dispatcher:
                 self.drop(worker, "timeout", f"no outcome within {self.limits.seconds:g} s")
                 continue
             left = self.limits.patience - (worker.cpu_seconds() - worker.cpu) if worker.pid > 0 else _MOMENT
-            if worker.demoted or (left < _MOMENT and self.busy(demoted=True) < self.limits.demoted):
+            room = worker.demoted or self.busy(demoted=True) < self.limits.demoted
+            if worker.idle or (left < _MOMENT and room):
                 self.demote(worker)
             else:
                 worker.look_at = now + max(left, _MOMENT)
