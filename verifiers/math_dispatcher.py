@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
+import select
 import selectors
 import socket
 import subprocess
@@ -266,6 +267,7 @@ class Dispatcher:
                 worker.look_at = now + max(left, _MOMENT)
 
     def end(self) -> None:
+        ending = [os.dup(worker.handle) for worker in self.workers if worker.handle >= 0]
         for worker in list(self.workers):
             self.drop(worker, "error", "the math workers were closed")
         self.selector.close()
@@ -275,3 +277,6 @@ class Dispatcher:
             self.control.close()
             self.zygote.kill()
             self.zygote.wait()
+        for handle in ending:  # a killed process takes a moment: nothing shall be left after closing
+            select.select([handle], [], [], _GRACE)
+            os.close(handle)
