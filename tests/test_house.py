@@ -35,6 +35,8 @@ MAY_IMPORT = {
 FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__", "sympify", "parse_expr"}
 FORBIDDEN_ATTRIBUTES = {"sympify", "parse_expr", "popen", "getoutput", "getstatusoutput", "unsafe_load"}
 FORBIDDEN_CALLS = {"os.system", "yaml.load", "builtins.eval", "builtins.exec"}
+# The one place where text becomes code: in a job of the sandbox, behind its walls.
+ALLOWED_NAMES = {"verifiers/jail/runner.py": {"exec", "compile"}}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 FORBIDDEN_KEYWORDS = {("shell", True), ("trust_remote_code", True), ("weights_only", False)}
 
@@ -113,7 +115,7 @@ def test_import_linter_keeps_the_floors() -> None:
 
 def test_nothing_runs_text() -> None:
     found = {relative(path): dangers(ast.parse(path.read_text())) for path in SOURCES}
-    assert {path: names for path, names in found.items() if names} == {}
+    assert {path: names for path, names in found.items() if names} == ALLOWED_NAMES
 
 
 @pytest.mark.parametrize("code", [

@@ -1,0 +1,247 @@
+"""Programs are graded by what they return, exactly, and a verdict says whose fault it was."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verifiers.base import Evidence, Status, Verdict
+from verifiers.sandbox import Limits, Sandbox
+from verifiers.unit_tests import AssertTest, CallTest, StdioTest, Suite, check
+
+HUMANEVAL = Path(__file__).resolve().parent.parent.parent.parent / "shared" / "data" / "HumanEval.jsonl.gz"
+QUICK = Limits(cpu_seconds=0.3, wall_seconds=0.6)
+ADD = Suite(tuple(CallTest((a, b), a + b) for a, b in ((1, 2), (10, -4), (0, 0), (123456, 654321))), "add")
+CHECKED = AssertTest(
+    "def check(candidate):\n    assert candidate(2) == 4\n    assert abs(candidate(1.5) - 2.25) < 1e-9\n", "check"
+)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as made:
+        yield made
+
+
+def graded(sandbox: Sandbox, program: str, *tests: Any, entry_point: str = "f", **more: Any) -> Verdict:
+    return check(program, Suite(tests, entry_point), sandbox, limits=QUICK, **more)
+
+
+def test_a_right_program(sandbox: Sandbox) -> None:
+    verdict = check("def add(a, b): return a + b", ADD, sandbox)
+    assert verdict == Verdict(Status.CORRECT, 1.0, Evidence.NONE, "4 of 4 tests passed")
+    public = check("def add(a, b): return a + b", ADD, sandbox, evidence=Evidence.PUBLIC_TESTS)
+    assert public.evidence is Evidence.PUBLIC_TESTS
+
+
+@pytest.mark.parametrize(("program", "status"), [
+    ("def add(a, b): return a - b", Status.WRONG), ("def add(a, b): raise ValueError(a + b)", Status.WRONG),
+    ("def add(a, b): return float(a + b)", Status.WRONG), ("import os; os._exit(0)", Status.WRONG),
+    ("def add(a, b): return 'x' * 10**7", Status.WRONG), ("def add(a, b) return", Status.UNPARSABLE),
+    ("def plus(a, b): return a + b", Status.UNPARSABLE), ("add = 3", Status.UNPARSABLE), ("", Status.UNPARSABLE),
+    ("\0", Status.UNPARSABLE), ("#" * 10_000_000, Status.UNPARSABLE), ("while True: pass", Status.TIMEOUT),
+    ("import time\ndef add(a, b): time.sleep(9)", Status.TIMEOUT),
+])
+def test_a_failure_has_its_status(sandbox: Sandbox, program: str, status: Status) -> None:
+    verdict = check(program, ADD, sandbox, limits=QUICK, evidence=Evidence.PUBLIC_TESTS)
+    assert verdict.status is status and verdict.reward == 0.0 and verdict.evidence is Evidence.NONE
+    assert len(verdict.detail) < 400 and "\n" not in verdict.detail
+
+
+def test_all_tests_run_where_they_are_counted(sandbox: Sandbox) -> None:
+    verdict = check("def add(a, b): return a + b + (a > 100)", ADD, sandbox, stop_early=False)
+    assert verdict.status is Status.WRONG and verdict.detail.startswith("3 of 4 tests passed; test 4: returned a int")
+    assert "777777" not in verdict.detail, "what was expected stays hidden"
+
+
+def test_the_order_is_hashed_from_the_problem(sandbox: Sandbox) -> None:
+    """Which of several failing tests is met first differs from problem to problem, and never for one problem."""
+    def first(seed: int) -> str:
+        suite = Suite(tuple(CallTest((seed, n), None) for n in range(6)), "f")
+        return check("def f(a, b): return b", suite, sandbox).detail
+
+    firsts = [first(seed) for seed in range(8)]
+    assert len(set(firsts)) > 2 and firsts == [first(seed) for seed in range(8)]
+
+
+def test_only_what_is_returned_counts(sandbox: Sandbox) -> None:
+    assert graded(sandbox, "def f(x): x.clear(); return 1", CallTest(([1],), 1), CallTest(([2],), 1)).ok
+    assert not graded(sandbox, "def f(x): x.sort()", CallTest(([2, 1],), [1, 2])).ok
+
+
+def test_a_tolerance_only_where_the_problem_has_one(sandbox: Sandbox) -> None:
+    tests, program = (CallTest((), [0.3]),), "def f(): return [0.1 + 0.2]"
+    assert not check(program, Suite(tests, "f"), sandbox).ok
+    assert check(program, Suite(tests, "f", tolerance=1e-9), sandbox).ok
+
+
+@pytest.mark.parametrize(("tests", "detail"), [
+    ((), "without tests"),
+    ((AssertTest("assert f(1) == "),), "invalid syntax"),
+    ((AssertTest("assert g(1) == 1"),), "NameError"),
+    ((AssertTest("pass"),), "never calls"),
+    ((AssertTest("f(lambda: 1)"),), "no plain type"),
+    ((AssertTest("def check(c): assert c(1) == 1", "chek"),), "chek"),
+    ((CallTest(("x" * 5_000_000,), 1),), "too many characters"),
+])
+def test_a_broken_test_is_our_error(sandbox: Sandbox, tests: tuple[Any, ...], detail: str) -> None:
+    verdict = graded(sandbox, "def f(x): return x", *tests)
+    assert verdict.status is Status.ERROR and detail in verdict.detail
+
+
+@pytest.mark.parametrize(("program", "status"), [
+    ("def f(x): return x * x", Status.CORRECT),
+    ("def f(x): return x + 2", Status.WRONG),
+    ("def f(x): return None", Status.WRONG),  # abs(None - 2.25) is no broken test
+    ("def f(x): raise KeyError(x)", Status.WRONG),
+    ("class E:\n    def __eq__(s, o): return True\n    __sub__ = lambda s, o: 0\ndef f(x): return E()", Status.WRONG),
+    ("class I(int):\n    def __eq__(s, o): return True\ndef f(x): return I(4)", Status.WRONG),
+    ("def f(x): return float('nan')", Status.WRONG),
+    ("def f(x): raise AssertionError", Status.WRONG),
+    ("raise SystemExit(0)", Status.WRONG),
+    ("import os\nos._exit(0)", Status.WRONG),
+    ("def f(x):\n    while True: pass", Status.TIMEOUT),
+    ("def f(x) return", Status.UNPARSABLE),
+    ("def g(x): return x * x", Status.UNPARSABLE),
+    ("import builtins\nbuiltins.abs = lambda x: 0\ndef f(x): return 4", Status.WRONG),
+    ("n = 0\ndef f(x):\n    global n\n    n += 1\n    return [4, 2.25][n - 1]", Status.WRONG),
+    ("import sys\ndef f(x):\n    sys.modules['check'].candidate = f\n    return 4", Status.WRONG),
+])
+def test_assertions_see_plain_values_only(sandbox: Sandbox, program: str, status: Status) -> None:
+    assert graded(sandbox, program, CHECKED).status is status
+
+
+def test_assertions_by_name_with_helpers_and_exceptions(sandbox: Sandbox) -> None:
+    test = AssertTest(
+        "assert f([3, 1], reverse=True) == twice([3, 1])[:2]\nassert set(f([1, 2])) == {1, 2}\n"
+        "try: f(None)\nexcept TypeError as error: assert 'iterable' in str(error)\nelse: assert False",
+        prelude="def twice(x): return x + x\ndef f(x): 'a stub'\n",
+    )
+    assert graded(sandbox, "def f(x, reverse=False): return sorted(x, reverse=reverse)", test).ok
+    assert not graded(sandbox, "def f(x, reverse=False): return list(x or ())", test).ok
+
+
+def test_a_value_that_makes_the_check_hang_is_a_timeout(sandbox: Sandbox) -> None:
+    test = AssertTest("n = f()\nwhile n: pass")
+    assert graded(sandbox, "def f(): return 1", test).status is Status.TIMEOUT
+
+
+def test_scripts_are_compared_by_what_they_print(sandbox: Sandbox) -> None:
+    test = StdioTest("3\n1 2 3\n", "6\n")
+    assert graded(sandbox, "input()\nprint(sum(map(int, input().split())))", test).ok
+    assert graded(sandbox, "print('6 ')\nprint()", test).ok
+    for program in ("print(7)", "print('6 6')", "print(' 6')", "print(6)\nraise SystemExit(3)", "print(6)\n1 / 0", ""):
+        assert graded(sandbox, program, test).status is Status.WRONG, program
+    assert graded(sandbox, "print(6)\nwhile True: pass", test).status is Status.TIMEOUT
+    assert graded(sandbox, "print(6", test).status is Status.UNPARSABLE
+
+
+# --- HumanEval ---
+
+
+def humaneval() -> list[dict[str, Any]]:
+    if not HUMANEVAL.exists():
+        pytest.skip(f"no {HUMANEVAL.name} in ../shared/data")
+    with gzip.open(HUMANEVAL, "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def suite_of(row: dict[str, Any]) -> Suite:
+    return Suite((AssertTest(row["test"], "check", row["prompt"]),), row["entry_point"])
+
+
+def verdicts(sandbox: Sandbox, rows: list[dict[str, Any]], programs: list[str]) -> list[Verdict]:
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda row, program: check(program, suite_of(row), sandbox), rows, programs))
+
+
+def test_some_canonical_solutions_pass(sandbox: Sandbox) -> None:
+    rows = humaneval()[::16]
+    found = verdicts(sandbox, rows, [row["prompt"] + row["canonical_solution"] for row in rows])
+    assert [verdict.status for verdict in found] == [Status.CORRECT] * len(rows)
+
+
+@pytest.mark.heavy
+def test_all_canonical_solutions_pass(sandbox: Sandbox) -> None:
+    rows = humaneval()
+    found = verdicts(sandbox, rows, [row["prompt"] + row["canonical_solution"] for row in rows])
+    bad = {row["task_id"]: verdict for row, verdict in zip(rows, found, strict=True) if not verdict.ok}
+    assert len(rows) == 164 and bad == {}
+
+
+@pytest.mark.heavy
+def test_doing_nothing_fails_everywhere(sandbox: Sandbox) -> None:
+    rows = humaneval()
+    found = verdicts(sandbox, rows, [row["prompt"] + "    return None\n" for row in rows])
+    assert {row["task_id"] for row, verdict in zip(rows, found, strict=True) if verdict.ok} == set()
+
+
+@pytest.mark.heavy
+def test_the_solution_of_another_task_fails(sandbox: Sandbox) -> None:
+    """By its own name, and under the name that the tests call."""
+    rows = humaneval()
+    others = [rows[(index + 37) % len(rows)] for index in range(len(rows))]
+    plain = [other["prompt"] + other["canonical_solution"] for other in others]
+    named = [f"{program}\n{row['entry_point']} = {other['entry_point']}\n"
+             for row, other, program in zip(rows, others, plain, strict=True)]
+    for programs in (plain, named):
+        found = verdicts(sandbox, rows, programs)
+        assert {row["task_id"] for row, verdict in zip(rows, found, strict=True) if verdict.ok} == set()
+
+
+SWAPS: dict[type, type] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Lt: ast.LtE, ast.LtE: ast.Lt,
+                           ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.And: ast.Or,
+                           ast.Or: ast.And, ast.Mod: ast.FloorDiv, ast.FloorDiv: ast.Div}
+
+
+def mutants(program: str) -> Iterator[str]:
+    """The program with one operator exchanged, for every operator."""
+    count = sum(type(node) in SWAPS for node in ast.walk(ast.parse(program)))
+    for chosen in range(count):
+        tree = ast.parse(program)
+        seen = -1
+        for parent in ast.walk(tree):
+            for name, part in ast.iter_fields(parent):
+                parts = part if isinstance(part, list) else [part]
+                for place, node in enumerate(parts):
+                    if type(node) in SWAPS:
+                        seen += 1
+                        if seen == chosen:
+                            swapped = SWAPS[type(node)]()
+                            if isinstance(part, list):
+                                part[place] = swapped
+                            else:
+                                setattr(parent, name, swapped)
+        yield ast.unparse(tree)
+
+
+def rejected_by_plain_execution(program: str, row: dict[str, Any]) -> bool:
+    """Do the task's own tests fail, as they are meant to be run? In a process of its own, for mutants hang too."""
+    code = f"{program}\n{row['test']}\ncheck({row['entry_point']})\n"
+    try:
+        done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, timeout=5, check=False)
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode != 0
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(1200)
+def test_mutants_that_the_tests_reject_fail(sandbox: Sandbox) -> None:
+    cases = [(row, program) for row in humaneval() for program in mutants(row["prompt"] + row["canonical_solution"])]
+    cases = cases[::3]
+    with ThreadPoolExecutor(2) as pool:
+        rejected = list(pool.map(lambda case: rejected_by_plain_execution(case[1], case[0]), cases))
+    kept = [case for case, bad in zip(cases, rejected, strict=True) if bad]
+    found = verdicts(sandbox, [row for row, _ in kept], [program for _, program in kept])
+    assert len(kept) > 200
+    assert [row["task_id"] for (row, _), verdict in zip(kept, found, strict=True) if verdict.ok] == []

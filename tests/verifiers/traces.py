@@ -1,0 +1,70 @@
+"""What a sandbox could leave behind: processes, descriptors, mounts, files, shared memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLACES = ("/tmp", "/dev/shm", "/var/tmp", ".")
+
+
+def children(pid: int) -> list[int]:
+    """Living descendants, the process itself left out."""
+    found = []
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        for task in tasks:
+            for word in (task / "children").read_text().split():
+                found += [int(word), *children(int(word))]
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # ended meanwhile
+    return found
+
+
+def read(path: str) -> Any:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return None
+
+
+def listed(path: str) -> Any:
+    try:
+        return sorted(name for name in os.listdir(path) if "pytest" not in name)
+    except OSError:
+        return None
+
+
+def snapshot(*pids: int) -> dict[str, Any]:
+    """Everything there is now: of this process, and of these others."""
+    own = os.getpid()
+    seen: dict[str, Any] = {f"descriptors of {pid}": len(os.listdir(f"/proc/{pid}/fd")) for pid in (own, *pids)}
+    seen |= {f"mounts of {pid}": read(f"/proc/{pid}/mountinfo") for pid in (own, *pids)}
+    seen |= {f"files in {place}": listed(place) for place in PLACES}
+    seen |= {f"shared {kind}": read(f"/proc/sysvipc/{kind}") for kind in ("shm", "msg", "sem")}
+    return seen | {"processes": sorted(children(own)), "keys": read("/proc/keys")}
+
+
+def difference(before: dict[str, Any], *pids: int, seconds: float = 5.0) -> dict[str, Any]:
+    """What is otherwise than before, once things have had a moment to settle: {what: (before, after)}."""
+    deadline = time.monotonic() + seconds
+    while True:
+        after = snapshot(*pids)
+        changed = {what: (before[what], after[what]) for what in before if before[what] != after[what]}
+        if not changed or time.monotonic() > deadline:
+            return changed
+        time.sleep(0.005)
+
+
+def nothing_left(*pids: int) -> Iterator[None]:
+    """The body of a fixture."""
+    before = snapshot(*pids)
+    yield
+    changed = difference(before, *pids)
+    if changed:
+        pytest.fail(f"left behind: {changed}")

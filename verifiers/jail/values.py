@@ -1,0 +1,235 @@
+"""Python values as JSON trees with their exact types, for the way out of a sandbox: no pickle, nothing to trust.
+
+None, True, False and strings stand for themselves; everything else is a list that begins with its type:
+["i", "0xff"], ["f", "0x1.8p+0"], ["c", real, imaginary], ["b", "00ff"], ["l", ...], ["t", ...], ["d", [key, value],
+...], ["s", ...] for a set, ["z", ...] for a frozenset, and ["o", "type name"], opaque, for whatever is none of these
+types exactly: subclasses may lie about themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+MAX_DEPTH = 64
+MAX_NODES = 100_000
+MAX_CHARS = 4_000_000  # of all strings, bytes and digits together
+MAX_FRAME = 32 * 1024 * 1024  # of a value as JSON text, in which one character may take six
+
+Tree = None | bool | str | list[Any]
+
+TYPE_NAMES = {"i": "int", "f": "float", "c": "complex", "b": "bytes", "l": "list", "t": "tuple", "d": "dict",
+              "s": "set", "z": "frozenset", "o": "value of the type"}
+_INT = re.compile(r"-?0x[0-9a-f]+")
+_FLOAT = re.compile(r"-?(?:0x[01]\.[0-9a-f]+p[-+][0-9]+|inf|nan)")
+_HEX = re.compile(r"(?:[0-9a-f]{2})*")
+_CONTAINERS: dict[type, str] = {list: "l", tuple: "t", set: "s", frozenset: "z"}
+_BUILDERS: dict[str, Any] = {"l": list, "t": tuple, "s": set, "z": frozenset}
+
+
+class TooLarge(ValueError):
+    """A value deeper (or cyclic), with more parts, or longer than allowed."""
+
+
+class Malformed(ValueError):
+    """A tree that encode() does not make."""
+
+
+class Opaque:
+    """Stands for a value that could not come along. It equals nothing, not even itself."""
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<a value of type {self.type_name}>"
+
+
+class _Encoder:
+    def __init__(self) -> None:
+        self.nodes, self.chars = MAX_NODES, MAX_CHARS
+
+    def spend(self, chars: int) -> None:
+        self.chars -= chars
+        if self.chars < 0:
+            raise TooLarge("a value of too many characters")
+
+    def encode(self, value: object, depth: int) -> Tree:
+        self.nodes -= 1
+        if depth > MAX_DEPTH or self.nodes < 0:
+            raise TooLarge("a value too deep, cyclic, or of too many parts")
+        kind = type(value)
+        if kind in _CONTAINERS:
+            return [_CONTAINERS[kind], *(self.encode(part, depth + 1) for part in value)]  # type: ignore[attr-defined]
+        if kind is dict:
+            return ["d", *([self.encode(key, depth + 1), self.encode(part, depth + 1)]
+                           for key, part in value.items())]  # type: ignore[attr-defined]
+        return self.leaf(value, kind)
+
+    def leaf(self, value: Any, kind: type) -> Tree:
+        if value is None or value is True or value is False:
+            return value  # type: ignore[no-any-return]
+        if kind is str:
+            self.spend(len(value))
+            return str(value)
+        if kind is int:
+            self.spend(value.bit_length() // 4)
+            return ["i", hex(value)]
+        if kind is float:
+            return ["f", value.hex()]
+        if kind is complex:
+            return ["c", value.real.hex(), value.imag.hex()]
+        if kind is bytes:
+            self.spend(len(value))
+            return ["b", value.hex()]
+        return ["o", str(kind.__name__)[:100]]
+
+
+def encode(value: object) -> Tree:
+    """The tree of a value. Raises TooLarge. Never calls a method of a value that is not exactly of a plain type."""
+    return _Encoder().encode(value, 0)
+
+
+def plain(tree: Tree) -> bool:
+    """Is nothing in a tree opaque?"""
+    if not isinstance(tree, list):
+        return True
+    if tree[0] == "d":
+        return all(plain(key) and plain(part) for key, part in tree[1:])
+    return bool(tree[0] != "o") and all(plain(part) for part in tree[1:])
+
+
+def decode(tree: Tree) -> Any:
+    """The plain value of a tree; opaque parts become Opaque. Raises Malformed, TypeError for an unhashable key.
+
+    Builds sets and dicts, so that keys chosen to collide make it slow: inside a sandbox only.
+    """
+    if not isinstance(tree, list):
+        return tree
+    tag, parts = tree[0], tree[1:]
+    if tag in _BUILDERS:
+        return _BUILDERS[tag](decode(part) for part in parts)
+    if tag == "d":
+        return {decode(key): decode(part) for key, part in parts}
+    if tag == "i":
+        return int(parts[0], 16)
+    if tag == "f":
+        return float.fromhex(parts[0])
+    if tag == "c":
+        return complex(float.fromhex(parts[0]), float.fromhex(parts[1]))
+    if tag == "b":
+        return bytes.fromhex(parts[0])
+    if tag == "o":
+        return Opaque(parts[0])
+    raise Malformed("an unknown type")
+
+
+def dump(message: dict[str, Any]) -> bytes:
+    """A message as JSON in ASCII; lone surrogates survive as escapes."""
+    return json.dumps(message, separators=(",", ":")).encode("ascii")
+
+
+def _refuse(text: str) -> None:
+    raise Malformed("a bare number")
+
+
+def load(data: bytes) -> dict[str, Any]:
+    """Read what dump() wrote, from an untrusted side. Raises Malformed whatever is wrong."""
+    try:
+        message = json.loads(data, parse_int=_refuse, parse_float=_refuse, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("no JSON") from error
+    if not isinstance(message, dict):
+        raise Malformed("no message")
+    return message
+
+
+def validated(tree: object, depth: int = 0) -> Tree:
+    """An untrusted tree, if encode() could have made it. Raises Malformed."""
+    if tree is None or isinstance(tree, bool | str):
+        return tree
+    if depth > MAX_DEPTH or not isinstance(tree, list) or not tree:
+        raise Malformed("no tagged value")
+    tag, parts = tree[0], tree[1:]
+    if tag in ("l", "t", "s", "z"):
+        for part in parts:
+            validated(part, depth + 1)
+    elif tag == "d":
+        for pair in parts:
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise Malformed("no pair")
+            validated(pair[0], depth + 1)
+            validated(pair[1], depth + 1)
+    else:
+        _validate_leaf(tag, parts)
+    return tree
+
+
+def _validate_leaf(tag: object, parts: list[Any]) -> None:
+    patterns = {"i": (_INT,), "f": (_FLOAT,), "c": (_FLOAT, _FLOAT), "b": (_HEX,), "o": (re.compile(".*", re.DOTALL),)}
+    wanted = patterns.get(tag) if isinstance(tag, str) else None
+    if wanted is None or len(parts) != len(wanted):
+        raise Malformed("an unknown type")
+    for part, pattern in zip(parts, wanted, strict=True):
+        if not isinstance(part, str) or not pattern.fullmatch(part):
+            raise Malformed("a bad literal")
+
+
+def same(expected: Tree, actual: Tree, tolerance: float = 0.0) -> bool:
+    """Are two valid trees the same value, types included? Nothing opaque and no nan equals anything; -0.0 is 0.0.
+
+    tolerance is relative for magnitudes above one, absolute below, and for floats against floats only; never inside
+    sets or keys. Compares texts: no hash of an untrusted number is ever taken.
+    """
+    if not isinstance(expected, list) or not isinstance(actual, list):
+        return type(expected) is type(actual) and expected == actual
+    tag = expected[0]
+    if tag != actual[0] or tag == "o" or len(expected) != len(actual):
+        return False
+    if tag == "f":
+        return _close(expected[1], actual[1], tolerance)
+    if tag == "c":
+        return all(_close(a, b, 0.0) for a, b in zip(expected[1:], actual[1:], strict=True))
+    if tag in ("l", "t"):
+        return all(same(a, b, tolerance) for a, b in zip(expected[1:], actual[1:], strict=True))
+    if tag in ("s", "z"):
+        ours, theirs = sorted(map(_text, expected[1:])), sorted(map(_text, actual[1:]))
+        return ours == theirs and all(same(part, part) for part in expected[1:])
+    if tag == "d":
+        found = {_text(key): part for key, part in actual[1:]}
+        keys = [_text(key) for key, _ in expected[1:]]
+        return len(found) == len(keys) and all(
+            same(key, key) and text in found and same(part, found[text], tolerance)
+            for text, (key, part) in zip(keys, expected[1:], strict=True)
+        )
+    return bool(expected == actual)
+
+
+def _close(expected: str, actual: str, tolerance: float) -> bool:
+    a, b = float.fromhex(expected), float.fromhex(actual)
+    if a == b or not tolerance:
+        return a == b
+    return math.isfinite(a) and math.isfinite(b) and abs(a - b) <= tolerance * max(1.0, abs(a))
+
+
+def _text(tree: Tree) -> str:
+    """One text for equal values: parts of sets and dicts in order, no negative zero."""
+    if isinstance(tree, list) and tree[0] in ("s", "z"):
+        return f'["{tree[0]}",{",".join(sorted(map(_text, tree[1:])))}]'
+    if isinstance(tree, list) and tree[0] == "d":
+        return f'["d",{",".join(sorted(f"[{_text(key)},{_text(part)}]" for key, part in tree[1:]))}]'
+    if isinstance(tree, list) and tree[0] in ("l", "t"):
+        return f'["{tree[0]}",{",".join(map(_text, tree[1:]))}]'
+    if isinstance(tree, list):
+        return json.dumps([part.removeprefix("-") if part == "-0x0.0p+0" else part for part in tree])
+    return json.dumps(tree)

@@ -1,0 +1,248 @@
+"""Jobs for the sandbox and what comes of them, and the dialogue with a running job."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from verifiers.jail import values
+from verifiers.jail.values import Tree
+from verifiers.zygote_process import Ending
+
+MAX_OUTPUT = 1_000_000  # bytes of standard output
+
+
+class Kind(str, Enum):
+    """What came of a job. From RAISED on the program is at fault, except for ERROR, which is ours."""
+
+    VALUE = "value"
+    DONE = "done"
+    PASSED = "passed"
+    FAILED = "failed"
+    RAISED = "raised"
+    DIED = "died"
+    TOO_LARGE = "too large"
+    UNPARSABLE = "unparsable"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Call:
+    """Run a program, then call one function of it, with trees for arguments: VALUE."""
+
+    program: str
+    entry_point: str
+    args: tuple[Tree, ...] = ()
+    kwargs: tuple[tuple[str, Tree], ...] = ()
+
+    @classmethod
+    def of(cls, program: str, entry_point: str, *args: Any, **kwargs: Any) -> Call:
+        """A call with plain values. Raises values.TooLarge."""
+        named = tuple((name, values.encode(value)) for name, value in kwargs.items())
+        return cls(program, entry_point, tuple(map(values.encode, args)), named)
+
+
+@dataclass(frozen=True)
+class Script:
+    """Run a program as __main__ with this standard input: DONE, with what it printed."""
+
+    program: str
+    stdin: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Run trusted code that calls `entry_point` (also named `candidate`) and asserts: PASSED or FAILED.
+
+    Attributes:
+        prelude: trusted code that it may use, such as the prompt of a HumanEval problem.
+        code: the assertions, or the definition of a function that makes them.
+        entry_point: the name under which it calls the program.
+        call: the function to call with the candidate; empty if the code asserts by itself.
+        answer: called for every call, with trees; returns the frame to answer with, or None to give up.
+    """
+
+    prelude: str
+    code: str
+    entry_point: str
+    call: str
+    answer: Callable[[list[Tree], dict[str, Tree]], dict[str, Any] | None]
+
+
+Job = Call | Script | Check
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Attributes:
+        kind: see Kind.
+        detail: one line for people, which may quote the program.
+        value: of a VALUE.
+        stdout: what a script printed, whatever came of it.
+        cpu_seconds, wall_seconds, peak_mb: used.
+    """
+
+    kind: Kind
+    detail: str = ""
+    value: Tree = None
+    stdout: str = ""
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    peak_mb: float = 0.0
+
+
+@dataclass
+class Answer:
+    """What a job said: whether its walls stood, its last frame, and what it printed.
+
+    `broken` says what is wrong with it where it is no answer; the job must then be killed.
+    """
+
+    ready: bool = False
+    frame: dict[str, Any] | None = None
+    stdout: str = ""
+    broken: Outcome | None = None
+
+
+def converse(job: Job, channel: socket.socket, printed: int) -> Answer:
+    """Tell a job what to do, answer what it asks, hear what came of it; returns when it has answered or ended."""
+    answer = Answer()
+    try:
+        _send(channel, _request(job))
+        if printed >= 0:
+            answer.stdout = _all_printed(printed)
+        first = _receive(channel)
+        answer.ready, answer.frame = first == {"ready": True}, first
+        while answer.ready:
+            answer.frame = _receive(channel)
+            if not (isinstance(job, Check) and answer.frame and "call" in answer.frame):
+                return answer
+            reply = _asked(job, answer.frame["call"])
+            if reply is None:
+                answer.broken = Outcome(Kind.FAILED, "given up")
+                return answer
+            _send(channel, reply)
+    except _Excess as excess:
+        answer.broken = Outcome(Kind.TOO_LARGE, str(excess))
+    except values.Malformed as error:
+        answer.broken = Outcome(Kind.DIED, f"an answer that is none: {error}")
+    return answer
+
+
+def judged(job: Job, answer: Answer, ending: Ending) -> Outcome:
+    """The outcome, from what a job said and how it ended."""
+    used = {"cpu_seconds": ending.cpu, "wall_seconds": ending.wall, "peak_mb": ending.peak / 1024,
+            "stdout": answer.stdout}
+    if ending.how == "lost":
+        return Outcome(Kind.ERROR, "the zygote was lost", **used)
+    if not answer.ready:
+        frame = answer.frame or {}
+        reason = f"{frame['missing']}: {frame['reason']}" if "missing" in frame else f"it {ending.how} ({ending.code})"
+        return Outcome(Kind.ERROR, f"a job did not get ready: {reason}", **used)
+    if ending.how == "timeout":
+        return Outcome(Kind.TIMEOUT, f"out of time: {ending.cpu:.2f} s of work in {ending.wall:.2f} s", **used)
+    if answer.broken:
+        return Outcome(answer.broken.kind, answer.broken.detail, **used)
+    if ending.how == "exited" and ending.code == 0:
+        if answer.frame is not None:
+            return _said(answer.frame, used)
+        if isinstance(job, Script):
+            return Outcome(Kind.DONE, **used)  # os._exit(0)
+    return Outcome(Kind.DIED, f"ended without an answer: {ending.how}, {ending.code}", **used)
+
+
+def _said(frame: dict[str, Any], used: dict[str, Any]) -> Outcome:
+    match frame:
+        case {"value": tree}:
+            try:
+                return Outcome(Kind.VALUE, value=values.validated(tree), **used)
+            except values.Malformed as error:
+                return Outcome(Kind.DIED, f"an answer that is none: {error}", **used)
+        case {"done": True}:
+            return Outcome(Kind.DONE, **used)
+        case {"passed": True}:
+            return Outcome(Kind.PASSED, **used)
+        case {"failed": str(detail)}:
+            return Outcome(Kind.FAILED, detail[:300], **used)
+        case {"raised": str(name), "detail": str(detail)}:
+            return Outcome(Kind.RAISED, f"{name[:100]}: {detail[:300]}" if detail else name[:100], **used)
+        case {"unparsable": str(reason)}:
+            return Outcome(Kind.UNPARSABLE, reason[:300], **used)
+        case {"too_large": str(reason)}:
+            return Outcome(Kind.TOO_LARGE, reason[:300], **used)
+    return Outcome(Kind.DIED, "an answer that is none", **used)
+
+
+def _request(job: Job) -> dict[str, Any]:
+    match job:
+        case Call(program, entry_point, args, kwargs):
+            return {"kind": "call", "program": program, "entry_point": entry_point,
+                    "args": list(args), "kwargs": dict(kwargs)}
+        case Script(program, stdin):
+            return {"kind": "script", "program": program, "stdin": stdin}
+        case Check(prelude, code, entry_point, call, _):
+            return {"kind": "check", "prelude": prelude, "code": code, "entry_point": entry_point, "call": call}
+
+
+def _asked(job: Check, call: object) -> dict[str, Any] | None:
+    match call:
+        case {"args": list(args), "kwargs": dict(kwargs)}:
+            return job.answer(
+                [values.validated(tree) for tree in args],
+                {name: values.validated(tree) for name, tree in kwargs.items()},
+            )
+    raise values.Malformed("no call")
+
+
+class _Excess(Exception):
+    """More was said than anyone needs."""
+
+
+def _send(channel: socket.socket, message: dict[str, Any]) -> None:
+    data = values.dump(message)
+    with contextlib.suppress(OSError):  # it has ended meanwhile, which the next read says
+        channel.sendall(struct.pack(">I", len(data)) + data)
+
+
+def _receive(channel: socket.socket) -> dict[str, Any] | None:
+    """The next frame, or None at the end. Raises Malformed, _Excess."""
+    header = _exactly(channel, 4)
+    if header is None:
+        return None
+    (length,) = struct.unpack(">I", header)
+    if length > values.MAX_FRAME:
+        raise _Excess(f"an answer of {length} bytes")
+    data = _exactly(channel, length)
+    return None if data is None else values.load(data)
+
+
+def _exactly(channel: socket.socket, count: int) -> bytes | None:
+    parts = []
+    while count:
+        try:
+            part = channel.recv(min(count, 1 << 20))
+        except OSError:
+            return None
+        if not part:
+            return None
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _all_printed(descriptor: int) -> str:
+    data = b""
+    while part := os.read(descriptor, 1 << 16):
+        data += part
+        if len(data) > MAX_OUTPUT:
+            raise _Excess(f"more than {MAX_OUTPUT} bytes of output")
+    return data.decode("utf-8", "replace")
