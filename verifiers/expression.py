@@ -211,7 +211,8 @@ class _Parser:
         argument = self._atom(self._deeper(depth))
         if bare and isinstance(argument, Number) and self.tokens[self.at] in self.names:
             argument = Binary("*", argument, self._atom(depth))
-        if bare and (self.tokens[self.at] == "^" or (isinstance(argument, Number) and self.tokens[self.at] in ("*", "/"))):
+        follower = self.tokens[self.at]
+        if bare and (follower == "^" or (follower in ("*", "/") and isinstance(argument, Number))):
             raise BadExpression(f"the argument of {name} needs parentheses")
         call = Call(name, argument)
         return call if power is None else Binary("^", call, power)
@@ -320,8 +321,8 @@ def _render(node: Node, implicit: bool) -> str:
             rank = _PRECEDENCE[op]
             head = _wrapped(left, rank + (op == "^"), implicit, leading=op != "^")
             tail = _wrapped(right, rank + 1, implicit)
-            named = tail[:2].isalpha() and not head.lstrip("-").isdigit()  # 2sin(x), but x*sin(x)
-            if op == "*" and implicit and not tail[0].isdigit() and not named:
+            apart = tail[0].isalpha() and tail[1:2].isalpha() and not head.lstrip("-").isdigit()  # x*sin(x), 2sin(x)
+            if op == "*" and implicit and not tail[0].isdigit() and not apart:
                 return head + tail
             return head + op + tail
 

@@ -71,7 +71,7 @@ def read(text: str, variable: str = "x", holes: bool = False, max_operands: int 
     if len(text) > MAX_CHARS:
         raise BadExpression(f"an expression of {len(text)} characters; at most {MAX_CHARS} are allowed")
     return parse_expression(
-        _BARS.sub(r"abs(\1)", text) if "|" in text else text, names=frozenset((variable, "e")), max_digits=6,
+        _BARS.sub(r"abs(\1)", text) if "|" in text else text, names=frozenset((variable, "e")), max_digits=9,
         max_depth=8, max_operands=max_operands, max_power=12, implicit=True, decimals=True,
         functions=FUNCTIONS | {"int"} if holes else FUNCTIONS,
     )

@@ -69,6 +69,7 @@ class Integrals:
             if variable in "ecid":
                 raise BadExpression(f"{variable} cannot be the variable")
             node = read(renamed(body, variable, "x"), max_operands=self.max_operands)
+            node = read(render(node, implicit=True))  # once more: 0.5x is (1/2)x is 1/2x
             integrand = render(node, implicit=True)
             reading = Reading()
             element = reading.element(read(integrand, max_operands=self.max_operands))
@@ -80,7 +81,8 @@ class Integrals:
 
     def _problem(self, integrand: str, element: Element, variable: str, reference: str | None) -> Problem:
         facts = {"integrand": integrand, "variable": variable}
-        return Problem(content_id(f"integrals:{canonical(element)}"), self.name, f"int {integrand} dx", facts, reference)
+        identity = content_id(f"integrals:{canonical(element)}")
+        return Problem(identity, self.name, f"int {integrand} dx", facts, reference)
 
     def problems(self, split: str, seed: int) -> Iterator[Problem]:
         """See Domain.problems."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 MAX_CHARS = 120
 _LARGEST = 10**15  # of a product or power
 _MAX_POWER = 8
 _ALPHABET = re.compile(r"[0-9a-z+\-*/%()<>=!, ]*")
-_RUN_TOGETHER = re.compile(r"[0-9][a-z]")  # 1if: Python warns, and means it otherwise some day
+_RUN_TOGETHER = re.compile(r"[0-9](?:if|else|and|or)")  # Python reads 1if, but warns
 _WORDS = {"x", "y", "max", "min", "abs", "if", "else", "and", "or", "not"}
 _BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
@@ -26,6 +27,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[[int, int], bool]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
+T = TypeVar("T", int, bool)
 Columns = dict[str, Sequence[int]]  # a name's value for every input, all of one length
 
 
@@ -55,7 +57,7 @@ def _read(text: str) -> ast.expr:
     if len(text) > MAX_CHARS:
         raise BadProgram(f"a program of {len(text)} characters; at most {MAX_CHARS} are allowed")
     if not _ALPHABET.fullmatch(text) or _RUN_TOGETHER.search(text) or set(re.findall("[a-z]+", text)) - _WORDS:
-        raise BadProgram(f"{text[:40]!a} is not made of whole numbers, x, y, + - * // % **, max, min, abs and conditions")
+        raise BadProgram(f"{text[:40]!a} is not made of whole numbers, x, y, + - * // %, max, min, abs and conditions")
     try:
         return ast.parse(text.strip(" "), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -121,8 +123,8 @@ def outputs(node: ast.expr, columns: Columns) -> list[int]:
             values = outputs(operand, columns)
             return [-value for value in values] if isinstance(op, ast.USub) else values
         case ast.BinOp(left=left, op=op, right=right):
-            function = _BINARY[type(op)]
-            return _bounded([function(a, b) for a, b in zip(outputs(left, columns), outputs(right, columns), strict=True)])
+            function, pairs = _BINARY[type(op)], zip(outputs(left, columns), outputs(right, columns), strict=True)
+            return _bounded([function(a, b) for a, b in pairs])
         case ast.Call(func=ast.Name(id="abs"), args=[arg]):
             return [abs(value) for value in outputs(arg, columns)]
         case ast.Call(func=ast.Name(id=name), args=args):
@@ -158,11 +160,10 @@ def truths(node: ast.expr, columns: Columns) -> list[bool]:
 
 
 def _chosen(
-    yes: list[bool], then: Callable[[Columns], list[int]] | Callable[[Columns], list[bool]],
-    otherwise: Callable[[Columns], list[int]] | Callable[[Columns], list[bool]], columns: Columns,
-) -> list[int]:
+    yes: list[bool], then: Callable[[Columns], list[T]], otherwise: Callable[[Columns], list[T]], columns: Columns
+) -> list[T]:
     """Each input's value from its own branch; the other one is not evaluated for it."""
-    branches = {}
+    branches: dict[bool, Iterator[T]] = {}
     for answer, values in ((True, then), (False, otherwise)):
         rows = {name: [v for v, y in zip(column, yes, strict=True) if y is answer] for name, column in columns.items()}
         branches[answer] = iter(values(rows) if rows["x"] else [])

@@ -1,7 +1,8 @@
-"""Do a one-expression program's outputs equal the expected ones? In this process where that is safe, else in a sandbox."""
+"""Does a one-expression program fit its examples? Told in this process where that is safe, else by a sandbox."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import threading
@@ -21,7 +22,7 @@ _lock = threading.Lock()
 
 
 def grade_here(examples: Examples, answer: str, evidence: Evidence) -> Verdict | None:
-    """The verdict on a program of the small language, or on what cannot be one in any; None: only a sandbox can tell."""
+    """The verdict on a program of the small language, or on what is none in any; None: only a sandbox can tell."""
     if len(answer) > MAX_CHARS:
         return unparsable(f"a program of {len(answer)} characters; at most {MAX_CHARS} are allowed")
     text = expression(answer)
@@ -63,7 +64,17 @@ def grade(examples: Examples, answer: str, evidence: Evidence, allow_degraded: S
 def expression(answer: str) -> str:
     """The expression of an answer: `f(x)=`, `f=` and `lambda x:` are not part of it."""
     head = _HEAD.match(answer)
-    return answer[head.end() if head is not None else 0 :].strip(" ")
+    return answer[head.end() if head is not None else 0 :].strip()
+
+
+@atexit.register
+def close_sandboxes() -> None:
+    """End this process's sandboxes; the next answer that needs one starts it anew."""
+    with _lock:
+        for (owner, _), found in _sandboxes.items():
+            if isinstance(found, Sandbox) and owner == os.getpid():
+                found.close()
+        _sandboxes.clear()
 
 
 def shared_sandbox(allow_degraded: tuple[str, ...]) -> Sandbox:

@@ -35,7 +35,7 @@ class Grid(NamedTuple):
 
 
 ONE = Grid([(x,) for x in range(-5, 13)], {"x": list(range(-5, 13))})
-_PAIRS = [(x, y) for x in range(-3, 10) for y in range(-3, 10)]
+_PAIRS = [(x, y) for x in range(-2, 10) for y in range(-2, 10)]
 TWO = Grid(_PAIRS, {"x": [x for x, _ in _PAIRS], "y": [y for _, y in _PAIRS]})
 
 
@@ -84,6 +84,10 @@ def multiple(factor: int, body: str) -> str:
     """`2*x`, `-x*y`."""
     size = abs(factor)
     return ("-" if factor < 0 else "") + (body if size == 1 else f"{size}*{body}")
+
+
+def is_linear(part: str) -> bool:
+    return part.lstrip("-0123456789*") in ("x", "y")
 
 
 def _total(parts: Sequence[str], constant: int, two: bool) -> list[int]:
@@ -189,7 +193,9 @@ def pick(program: Program, rng: np.random.Generator) -> tuple[list[int], list[in
     """Rows of the grid for the public and the hidden examples; None if the outputs are too large or one-sided."""
     two = program.grid is TWO
     rows = program.grid.rows
-    count = draw(rng, 3, 4) + (two or bool(program.condition)) + (bool(program.condition) and not two)
+    count = 6 if program.condition else 5 if two or len(program.parts) > 1 else draw(rng, 3, 5)
+    if count == 3 and not is_linear(program.parts[0]):
+        count = 4
     chosen: list[int] = []
     while len(chosen) < count + HIDDEN:
         row = draw(rng, 0, len(rows) - 1)
@@ -220,7 +226,7 @@ def think(program: Program, public: Sequence[int], rng: np.random.Generator) -> 
 
 def _difference(program: Program, public: Sequence[int], rest: Sequence[int], rng: np.random.Generator) -> list[str]:
     """Of a linear function of one input, every other time, how two inputs and their outputs differ."""
-    if program.grid is TWO or chance(rng, 0.5) or any("x" != part[-1] or "x*" in part for part in program.parts):
+    if program.grid is TWO or chance(rng, 0.5) or not all(map(is_linear, program.parts)):
         return []
     first = draw(rng, 0, len(public) - 2)
     (a, fa), (b, fb) = sorted((program.grid.rows[public[k]][0], rest[k]) for k in (first, first + 1))
@@ -269,7 +275,8 @@ def _sorted_lines(
     """The examples by the condition, and a formula for each side."""
     two = program.grid is TWO
     side = condition_column(program.condition, two)
-    lines = [sorting(program.condition, [program.grid.rows[row] for row in public], rest, [side[row] for row in public])]
+    inputs = [program.grid.rows[row] for row in public]
+    lines = [sorting(program.condition, inputs, rest, [side[row] for row in public])]
     for word, wanted, (parts, constant) in (
         ("then", True, (program.parts, program.constant)), ("else", False, program.other)
     ):

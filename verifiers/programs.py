@@ -34,10 +34,11 @@ SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 8
 MAX_PROMPT_CHARS = 160
 ALLOWED = f"allowed: 2 to {MAX_EXAMPLES} examples of one function of one or two whole numbers, such as f(3)=7 f(5)=11"
-_LEAD = re.compile(r"^\s*(?:please\s+)?(?:(?:find|what\s+is|guess|write)\s+)?(?:(?:the\s+|a\s+)?(?:function|program)\s+)?"
-                   r"(?:[a-z](?:\([a-z, ]*\))?\s*)?(?:(?:with|such\s+that|if|where|from|for)\b)?[\s:]*(?=[a-z]\s*\(\s*-?[0-9])")
-_EXAMPLE = re.compile(r"([a-z])\s*\(\s*(-?[0-9]{1,6})(?:\s*,\s*(-?[0-9]{1,6}))?\s*\)\s*={1,2}\s*(-?[0-9]{1,7})(?![0-9.])"
-                      r"(?:\s*[,;]\s*(?:and\s+)?|\s+(?:and\s+)?|[\s.?!]*$)")
+_LEAD = re.compile(
+    r"^\s*(?:please\s+)?(?:(?:find|what\s+is|guess|write)\s+)?(?:(?:the\s+|a\s+)?(?:function|program)\s+)?"
+    r"(?:[a-z](?:\([a-z, ]*\))?\s*)?(?:(?:with|such\s+that|if|where|from|for)\b)?[\s:]*(?=[a-z]\s*\(\s*-?[0-9])")
+_EXAMPLE = re.compile(r"([a-z])\s*\(\s*(-?[0-9]{1,6})(?:\s*,\s*(-?[0-9]{1,6}))?\s*\)\s*={1,2}"
+                      r"\s*(-?[0-9]{1,7})(?!\.?[0-9])(?:\s*[,;]\s*(?:and\s+)?|\s+(?:and\s+)?|[\s.?!]*$)")
 _SHAPE = re.compile(r"[a-z]\s*\([^()]*\)\s*=")
 
 
@@ -62,6 +63,8 @@ class Programs:
         if len(_SHAPE.findall(plain)) < 2 or not _SHAPE.match(plain):
             return None
         examples = _read_examples(plain)
+        if len(examples) > MAX_EXAMPLES:
+            raise BadProblem(f"{len(examples)} examples; {ALLOWED}")
         prompt = " ".join(f"f({','.join(map(str, row))})={value}" for row, value in examples)
         if len(prompt) > MAX_PROMPT_CHARS:
             raise BadProblem(f"{len(prompt)} characters of examples; at most {MAX_PROMPT_CHARS} are {ALLOWED}")

@@ -34,15 +34,17 @@ def test_it_is_a_domain_with_a_judge() -> None:
 @pytest.mark.parametrize(
     ("text", "prompt", "answer"),
     [("int 3x^2+2x dx", "int 3x^2+2x dx", "x^3+x^2"), ("integrate 3x^2 + 2x", "int 3x^2+2x dx", "x^3+x^2+C"),
-     ("\\int 3x^2\\,dx", "int 3x^2 dx", "x^{3} + C"), ("What is the integral of cos(2x)?", "int cos(2x) dx", "sin(2x)/2"),
+     ("\\int 3x^2\\,dx", "int 3x^2 dx", "x^{3} + C"),
+     ("What is the integral of cos(2x)?", "int cos(2x) dx", "sin(2x)/2"),
      ("$\\int \\frac{x^{3}}{3} + e^{-x} \\, dx$", "int x^3/3+e^(-x) dx", "\\frac{x^4}{12} - e^{-x} + C"),
-     ("\u222b e^{2t} dt", "int e^(2x) dx", "exp(2t)/2"), ("antiderivative of 1/(2x+1)", "int 1/(2x+1) dx", "ln|2x+1|/2"),
+     ("\u222b e^{2t} dt", "int e^(2x) dx", "exp(2t)/2"),
+     ("antiderivative of 1/(2x+1)", "int 1/(2x+1) dx", "ln|2x+1|/2"),
      ("integrate ln x", "int ln(x) dx", "x ln x - x"), ("int x*sin(x)dx", "int x*sin(x) dx", "sin(x)-x*cos(x)"),
      ("find the integral of sin x cos x with respect to x", "int sin(x)*cos(x) dx", "sin(x)^2/2"),
      ("\\int \\left(2x+1\\right)^3 \\mathrm{d}x", "int (2x+1)^3 dx", "(2x+1)^4/8"), ("int 5", "int 5 dx", "5x"),
-     ("int 0.5y dy", "int (1/2)x dx", "y^2/4"), ("Integrate (x+1)/x", "int (x+1)/x dx", "x+ln(x)"),
+     ("int 0.5y dy", "int 1/2x dx", "y^2/4"), ("Integrate (x+1)/x", "int (x+1)/x dx", "x+ln(x)"),
      ("int sin^2(x) dx", "int sin(x)^2 dx", "x/2-sin(2x)/4"), ("compute the integral of x**2", "int x^2 dx", "x^3/3"),
-     ("int \\frac12 x dx", "int 1/2*x dx", "x^2/4"), ("int 4x\u00b3 dx", "int 4x^3 dx", "x^4")],
+     ("int \\frac12 x dx", "int 1/2x dx", "x^2/4"), ("int 4x\u00b3 dx", "int 4x^3 dx", "x^4")],
 )
 async def test_parse(text: str, prompt: str, answer: str) -> None:
     found = problem(text)
@@ -66,10 +68,12 @@ def test_parse_leaves_other_texts_alone(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("int tan(x) dx", "unexpected"), ("int 2^x dx", "exponent"), ("int x^99 dx", "exponent"), ("int sqrt(x) dx", "sqrt"),
-     ("int x dy", "not the variable"), ("int x*y dx", "unexpected"), ("int 1/0 dx", "division by zero"), ("int dx", "empty"),
+    [("int tan(x) dx", "unexpected"), ("int 2^x dx", "exponent"), ("int x^99 dx", "exponent"),
+     ("int sqrt(x) dx", "sqrt"),
+     ("int x dy", "not the variable"), ("int x*y dx", "unexpected"), ("int 1/0 dx", "division by zero"),
+     ("int dx", "empty"),
      ("int ln(x)+ln(-x) dx", "defined nowhere"), ("int sin(x^2) dx", "ax\\+b"), ("int 1/sin(x) dx", "denominator"),
-     ("int 9^9^9 dx", "exponent"), ("int " + "(" * 60 + "x" + ")" * 60, "deeper"), ("int x" + "+x" * 40, "too many"),
+     ("int 9^9^9 dx", "exponent"), ("int " + "(" * 40 + "x" + ")" * 40, "deeper"), ("int x" + "+x" * 40, "too many"),
      ("int x" + "+x" * 90, "characters"), ("int e de", "cannot be the variable"), ("int \u0663x dx", "unexpected"),
      ("int x from 0 to 1", "unexpected"), ("integrate eval(x)", "unexpected")],
 )
@@ -121,7 +125,8 @@ async def test_answers_are_differentiated_exactly(answer: str, status: Status) -
     [("ln(x)", "x*ln(x)-x", Status.CORRECT), ("ln(x)", "x ln(2x)-x-x*ln(2)", Status.CORRECT),
      ("ln(x)", "x*ln|x|-x", Status.CORRECT), ("ln(x)", "x*ln(-x)-x", Status.WRONG), ("1/x", "ln(-x)", Status.CORRECT),
      ("ln(1-x)", "(x-1)ln(1-x)-x", Status.CORRECT), ("ln(1-x)", "(x-1)ln(x-1)-x", Status.WRONG),
-     ("2/x", "ln(x)+ln(-x)", Status.WRONG), ("1/(2x+1)", "ln(4x+2)/2", Status.CORRECT), ("1/x", "log(x)", Status.CORRECT),
+     ("2/x", "ln(x)+ln(-x)", Status.WRONG), ("1/(2x+1)", "ln(4x+2)/2", Status.CORRECT),
+     ("1/x", "log(x)", Status.CORRECT),
      ("exp(x)*sin(x)", "exp(x)*(sin(x)-cos(x))/2", Status.CORRECT), ("exp(x)/x", "exp(x)", Status.WRONG),
      ("(x^2-1)/(x-1)", "x^2/2+x", Status.CORRECT), ("sin(x)cos(x)", "-cos(2x)/4", Status.CORRECT)],
 )
@@ -215,7 +220,8 @@ async def test_random_thoughts_finish_and_are_sometimes_right() -> None:
     assert finished > 200 and 2 < right < 100
 
 
-@pytest.mark.parametrize("line", ["gibberish", "x^2=", "int(", "u=x: ", "u=x, v=", "int()", "u=u: u", "3int(x)+", "int(((("])
+@pytest.mark.parametrize("line", ["gibberish", "x^2=", "int(", "u=x: ", "u=x, v=", "int()", "u=u: u", "3int(x)+",
+"int(((("])
 async def test_random_thoughts_recover_from_any_line(line: str) -> None:
     state, rng = State(problem("int 3x^2+2x dx"), (line,)), np.random.default_rng(0)
     for _ in range(20):
