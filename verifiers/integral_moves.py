@@ -80,9 +80,9 @@ def _filled(line: str, start: int, end: int, rng: np.random.Generator) -> str:
 def _guess(term: str, rng: np.random.Generator) -> str:
     """An antiderivative of the right kind with a factor at random."""
     factor = _FACTOR.match(term)
-    size = int(factor[1][:3]) if factor is not None and chance(rng, 0.5) else draw(rng, 1, 6)
-    top, bottom = lowest(size or 1, draw(rng, 1, 6) if chance(rng, 0.6) else 1)
-    top = top if term.startswith("-") != chance(rng, 0.2) else -top
+    size = draw(rng, 1, 6) if chance(rng, 0.3) else int(factor[1][:3]) if factor is not None else 1
+    top, bottom = lowest(size or 1, draw(rng, 1, 5) if chance(rng, 0.7) else 1)
+    top = -top if term.startswith("-") != chance(rng, 0.15) else top
     if "*" in term:
         head, _, tail = term.lstrip("+-").rpartition("*")
         guess = _guess(tail, rng)
@@ -103,7 +103,7 @@ def _solved(term: str, rng: np.random.Generator) -> str:
             return f"ln|{inner.strip('()')}|"
         return f"1/{inner}" if n == 2 else f"1/{inner}^{n - 1}"
     if power is not None:
-        return f"{power[1]}^{min(int(power[2][:2]) + (1 if chance(rng, 0.8) else -1), 9)}"
+        return f"{power[1]}^{min(int(power[2][:2]) + (1 if chance(rng, 0.9) else -1), 9)}"
     if "u" in term or "x" in term:
         return ("u" if "u" in term else "x") + "^2"
     return "x"

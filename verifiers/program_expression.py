@@ -16,7 +16,7 @@ from typing import TypeVar
 MAX_CHARS = 120
 _LARGEST = 10**15  # of a product or power
 _MAX_POWER = 8
-_ALPHABET = re.compile(r"[0-9a-z+\-*/%()<>=!, ]*")
+_ALPHABET = re.compile(r"[0-9a-z_+\-*/%()<>=!, ]*")
 _RUN_TOGETHER = re.compile(r"[0-9](?:if|else|and|or)")  # Python reads 1if, but warns
 _WORDS = {"x", "y", "max", "min", "abs", "if", "else", "and", "or", "not"}
 _BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {

@@ -93,10 +93,10 @@ def is_linear(part: str) -> bool:
 def _total(parts: Sequence[str], constant: int, two: bool) -> list[int]:
     if not parts:
         return [constant] * len((TWO if two else ONE).rows)
-    columns = [column(part, two) for part in parts]
-    if len(columns) == 1:
-        return [value + constant for value in columns[0]]
-    return [sum(values, constant) for values in zip(*columns, strict=True)]
+    total = [value + constant for value in column(parts[0], two)]
+    for part in parts[1:]:
+        total = [value + other for value, other in zip(total, column(part, two), strict=True)]
+    return total
 
 
 def sample(rng: np.random.Generator) -> Program:

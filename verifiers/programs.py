@@ -68,11 +68,11 @@ class Programs:
         prompt = " ".join(f"f({','.join(map(str, row))})={value}" for row, value in examples)
         if len(prompt) > MAX_PROMPT_CHARS:
             raise BadProblem(f"{len(prompt)} characters of examples; at most {MAX_PROMPT_CHARS} are {ALLOWED}")
-        return self._problem(prompt, examples, "")
+        return self._problem(example_id(examples), prompt, examples, "")
 
-    def _problem(self, prompt: str, examples: Examples, reference: str) -> Problem:
+    def _problem(self, identity: str, prompt: str, examples: Examples, reference: str) -> Problem:
         facts = {"examples": [[list(row), value] for row, value in examples]}
-        return Problem(content_id(f"programs:{canonical(examples)}"), self.name, prompt, facts, reference)
+        return Problem(identity, self.name, prompt, facts, reference)
 
     def problems(self, split: str, seed: int) -> Iterator[Problem]:
         """See Domain.problems."""
@@ -99,9 +99,10 @@ class Programs:
             if rows is None:
                 continue
             examples = [(program.grid.rows[row], program.column[row]) for row in rows[0]]
-            if split_of(content_id(f"programs:{canonical(examples)}")) == split:
-                hidden = examples_text(program, rows[1])
-                return self._problem(examples_text(program, rows[0]), examples, hidden), program, rows[0]
+            identity = example_id(examples)
+            if split_of(identity) == split:
+                prompt, hidden = examples_text(program, rows[0]), examples_text(program, rows[1])
+                return self._problem(identity, prompt, examples, hidden), program, rows[0]
 
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
         """See Domain.demonstrate. At most 8 thoughts of at most 44 characters."""
@@ -171,12 +172,12 @@ def final_answer(state: State) -> str | None:
     return last.removeprefix(FINAL) if last.startswith(FINAL) and len(last) <= MAX_THOUGHT_CHARS else None
 
 
-def canonical(examples: Examples) -> str:
-    """A text shared by examples that differ only in order, or in which input comes first."""
+def example_id(examples: Examples) -> str:
+    """The id of a problem, shared by those whose examples differ only in order, or in which input comes first."""
     text = str(sorted(examples))
-    if len(examples[0][0]) < 2:
-        return text
-    return min(text, str(sorted((row[::-1], value) for row, value in examples)))
+    if len(examples[0][0]) > 1:
+        text = min(text, str(sorted((row[::-1], value) for row, value in examples)))
+    return content_id(f"programs:{text}")
 
 
 def _read_examples(text: str) -> list[tuple[tuple[int, ...], int]]:

@@ -210,14 +210,14 @@ async def test_random_thoughts_are_legal(seed: int) -> None:
 
 async def test_random_thoughts_finish_and_are_sometimes_right() -> None:
     rng, right, finished = np.random.default_rng(1), 0, 0
-    for posed in islice(DOMAIN.problems("validation", 0), 250):
+    for posed in [p for p in islice(DOMAIN.problems("validation", 0), 250) for _ in range(2)]:
         state = State(posed.sealed())
         while len(state.thoughts) < 12 and (thought := DOMAIN.random_thought(state, rng)) is not None:
             state = state.then(thought)
         answer = await DOMAIN.judge().answer(state)
         finished += answer is not None
         right += answer is not None and DOMAIN.check(posed, answer).ok
-    assert finished > 200 and 2 < right < 100
+    assert finished > 400 and 1 < right < 100
 
 
 @pytest.mark.parametrize("line", ["gibberish", "x^2=", "int(", "u=x: ", "u=x, v=", "int()", "u=u: u", "3int(x)+",
