@@ -33,7 +33,7 @@ STORM_LIMITS = Limits(cpu_seconds=0.2, wall_seconds=5.0)
 
 def honest(number: int) -> str:
     """A right program, each time another one."""
-    return f"def add(a, b):\n    total = {number}\n    for part in (a, b):\n        total += part\n    return total - {number}\n"
+    return f"def add(a, b):\n    total = {number}\n    for part in (a, b): total += part\n    return total - {number}\n"
 
 
 def per_second(sandbox: Sandbox, checks: int) -> float:

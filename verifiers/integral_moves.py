@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from verifiers.chance import chance, draw
-from verifiers.integral_steps import lowest, nonzero, signed, times
+from verifiers.equation_steps import nonzero
+from verifiers.integral_steps import lowest, signed, times
 
 _SUBSTITUTED = re.compile(r"u=([^:]+): (.+)")
 _PARTED = re.compile(r"u=([^:]+), v=(.+)")

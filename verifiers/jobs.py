@@ -115,15 +115,15 @@ class Answer:
 
 def converse(job: Job, channel: socket.socket, printed: int) -> Answer:
     """Tell a job what to do, answer what it asks, hear what came of it; returns when it has answered or ended."""
-    answer = Answer()
+    answer, frames = Answer(), _Frames(channel, patient=not isinstance(job, Check))
     try:
         _send(channel, _request(job))
         if printed >= 0:
             answer.stdout = _all_printed(printed)
-        first = _receive(channel)
+        first = frames.next()
         answer.ready, answer.frame = first == {"ready": True}, first
         while answer.ready:
-            answer.frame = _receive(channel)
+            answer.frame = frames.next()
             if not (isinstance(job, Check) and answer.frame and "call" in answer.frame):
                 return answer
             reply = _asked(job, answer.frame["call"])
@@ -154,24 +154,24 @@ def judged(job: Job, answer: Answer, ending: Ending) -> Outcome:
         return Outcome(answer.broken.kind, answer.broken.detail, **used)
     if ending.how == "exited" and ending.code == 0:
         if answer.frame is not None:
-            return _said(answer.frame, used)
+            return _said(job, answer.frame, used)
         if isinstance(job, Script):
             return Outcome(Kind.DONE, **used)  # os._exit(0)
     return Outcome(Kind.DIED, f"ended without an answer: {ending.how}, {ending.code}", **used)
 
 
-def _said(frame: dict[str, Any], used: dict[str, Any]) -> Outcome:
+def _said(job: Job, frame: dict[str, Any], used: dict[str, Any]) -> Outcome:
     match frame:
-        case {"value": tree}:
+        case {"value": tree} if isinstance(job, Call):
             try:
                 return Outcome(Kind.VALUE, value=values.validated(tree), **used)
             except values.Malformed as error:
                 return Outcome(Kind.DIED, f"an answer that is none: {error}", **used)
-        case {"done": True}:
+        case {"done": True} if isinstance(job, Script):
             return Outcome(Kind.DONE, **used)
-        case {"passed": True}:
+        case {"passed": True} if isinstance(job, Check):
             return Outcome(Kind.PASSED, **used)
-        case {"failed": str(detail)}:
+        case {"failed": str(detail)} if isinstance(job, Check):
             return Outcome(Kind.FAILED, detail[:300], **used)
         case {"raised": str(name), "detail": str(detail)}:
             return Outcome(Kind.RAISED, f"{name[:100]}: {detail[:300]}" if detail else name[:100], **used)
@@ -213,30 +213,39 @@ def _send(channel: socket.socket, message: dict[str, Any]) -> None:
         channel.sendall(struct.pack(">I", len(data)) + data)
 
 
-def _receive(channel: socket.socket) -> dict[str, Any] | None:
-    """The next frame, or None at the end. Raises Malformed, _Excess."""
-    header = _exactly(channel, 4)
-    if header is None:
-        return None
-    (length,) = struct.unpack(">I", header)
-    if length > values.MAX_FRAME:
-        raise _Excess(f"an answer of {length} bytes")
-    data = _exactly(channel, length)
-    return None if data is None else values.load(data)
+class _Frames:
+    """Frames as they come in. A patient reader wakes up once, at the end or when its buffer is full."""
 
+    def __init__(self, channel: socket.socket, *, patient: bool) -> None:
+        self._channel, self._flags = channel, socket.MSG_WAITALL if patient else 0
+        self._data = b""
 
-def _exactly(channel: socket.socket, count: int) -> bytes | None:
-    parts = []
-    while count:
-        try:
-            part = channel.recv(min(count, 1 << 20))
-        except OSError:
+    def next(self) -> dict[str, Any] | None:
+        """The next frame, or None at the end. Raises Malformed, _Excess."""
+        if not self._hold(4):
             return None
-        if not part:
+        (length,) = struct.unpack(">I", self._data[:4])
+        if length > values.MAX_FRAME:
+            raise _Excess(f"an answer of {length} bytes")
+        if not self._hold(4 + length):
             return None
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+        frame, self._data = self._data[4 : 4 + length], self._data[4 + length :]
+        return values.load(frame)
+
+    def _hold(self, count: int) -> bool:
+        """Read until there are so many bytes; False if it ends before."""
+        parts, held = [self._data], len(self._data)
+        while held < count:
+            try:
+                part = self._channel.recv(1 << 16, self._flags)
+            except OSError:
+                part = b""
+            if not part:
+                return False
+            parts.append(part)
+            held += len(part)
+        self._data = b"".join(parts)
+        return True
 
 
 def _all_printed(descriptor: int) -> str:

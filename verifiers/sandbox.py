@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import struct
 import threading
 import time
 import warnings
@@ -46,6 +47,7 @@ class Sandbox:
 
     Attributes:
         missing: mechanism -> why it is missing; empty where all of them hold.
+        outer: whether bubblewrap stands around all of it.
         peak_mb: the most memory that any job so far has held.
         threads: where event loops may wait for it.
 
@@ -59,11 +61,13 @@ class Sandbox:
         self.limits, self.peak_mb = limits or Limits(), 0.0
         self._owner, self._lock, self._closed = os.getpid(), threading.Lock(), False
         cores = len(os.sched_getaffinity(0))
-        self._fast, self._slow, self._checks = Lane(2 * cores), Lane(4 * cores), Lane(_CHECKS)
+        # Together fewer than a zygote has rooms for.
+        self._fast, self._slow, self._checks = Lane(min(2 * cores, 64)), Lane(min(4 * cores, 128)), Lane(_CHECKS)
         self.threads = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="sandbox")
         self._zygote = ZygoteProcess()
         try:
             self.missing = canaries.prove(self._try, self._zygote.missing)
+            self.outer = self._zygote.outer
             self._consider(frozenset(allow_degraded))
         except BaseException:
             self.close()
@@ -167,7 +171,10 @@ class Sandbox:
                     handed.callback(os.close, stdout)
                     descriptors.append(stdout)
                 ticket = zygote.spawn(descriptors, mechanisms, limits, slow=slow, on_slow=on_slow)
-            ours.settimeout(limits.wall_seconds + _GRACE)
+            # Not settimeout(), which makes a socket non-blocking: every piece of an answer would wake this thread up.
+            patience = struct.pack("ll", int(limits.wall_seconds + _GRACE), 0)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
             answer = converse(job, ours, printed)
             if answer.broken:
                 ticket.kill()

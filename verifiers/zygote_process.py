@@ -11,10 +11,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from verifiers.jail.isolation import Limits
+from verifiers.outer_wall import outer_wall
 from verifiers.seccomp_filter import seccomp_program
 
 _SCRIPT = Path(__file__).resolve().parent / "jail" / "zygote.py"
@@ -56,6 +57,9 @@ class ZygoteProcess:
 
     Attributes:
         missing: what it could not put around itself, and why.
+        outer: whether bubblewrap stands around it.
+
+    Raises RuntimeError if it does not start.
     """
 
     def __init__(self, skip: Sequence[str] = ()) -> None:
@@ -63,28 +67,51 @@ class ZygoteProcess:
         self._pending: dict[int, Ticket] = {}
         self._next = 0
         self.lost = False
+        self.missing: dict[str, str] = {}
+        self.outer = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Ends with this process however that dies, and not, as PR_SET_PDEATHSIG would, with the thread that started it.
+        self._process: subprocess.Popen[bytes] | None = None
+        started = threading.Event()
+        threading.Thread(target=self._live, args=(theirs, tuple(skip), started), name="zygote", daemon=True).start()
+        started.wait()
+        if self.lost or self._process is None:
+            raise RuntimeError("the sandbox's zygote did not start; what it said stands above")
+
+    def _live(self, theirs: socket.socket, skip: Sequence[str], started: threading.Event) -> None:
+        """A thread's work: start the zygote, and listen to it for as long as it lives."""
+        try:
+            with theirs:
+                self._process = self._started(theirs, skip)
+            self._control.settimeout(_START_SECONDS)
+            data = self._received()
+            self._control.settimeout(None)
+            self.missing = json.loads(data)["missing"] if data else {}
+            self.lost = not data
+        finally:
+            started.set()
+        self._listen()
+
+    def _started(self, theirs: socket.socket, skip: Sequence[str]) -> subprocess.Popen[bytes]:
+        python = os.path.realpath(sys.executable)
+        wall = outer_wall(python)
+        self.outer = bool(wall)
+        # A pidfd of this process ends the zygote however this process dies, and not, as PR_SET_PDEATHSIG would, with
+        # the thread that started it.
         parent = os.pidfd_open(os.getpid())
         config = {"control": theirs.fileno(), "parent": parent, "skip": list(skip), "filter": seccomp_program().hex()}
-        with theirs:
-            self._process = subprocess.Popen(
-                [os.path.realpath(sys.executable), "-I", "-S", "-X", "utf8", str(_SCRIPT), json.dumps(config)],
-                env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        try:
+            return subprocess.Popen(
+                [*wall, python, "-I", "-S", "-X", "utf8", str(_SCRIPT), json.dumps(config)],
+                env={"LD_BIND_NOW": "1"}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), parent),
             )
-        os.close(parent)
-        self._control.settimeout(_START_SECONDS)
-        data = self._control.recv(65536)
-        if not data:
-            self._process.wait()
-            raise RuntimeError("the sandbox's zygote ended while starting; what it said stands above")
-        self._control.settimeout(None)
-        self.missing: dict[str, str] = json.loads(data)["missing"]
-        threading.Thread(target=self._listen, name="zygote", daemon=True).start()
+        finally:
+            os.close(parent)
 
     @property
     def pid(self) -> int:
+        """Of the outermost of its processes."""
+        assert self._process is not None
         return self._process.pid
 
     def spawn(
@@ -102,8 +129,7 @@ class ZygoteProcess:
                 ticket.ended.set()
                 return ticket
             self._pending[ticket.id] = ticket
-        packet = {"op": "spawn", "id": ticket.id, "mechanisms": list(mechanisms), "limits": asdict(limits),
-                  "slow": slow}
+        packet = {"op": "spawn", "id": ticket.id, "mechanisms": mechanisms, "limits": vars(limits), "slow": slow}
         self._send(packet, descriptors)
         return ticket
 
@@ -113,6 +139,7 @@ class ZygoteProcess:
 
     def close(self) -> None:
         """End the zygote and all its jobs, and wait until they are gone."""
+        assert self._process is not None
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         try:

@@ -44,7 +44,7 @@ def met(row: dict[str, Any], verdict: Verdict) -> bool:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["id"])
 def test_a_demand_is_met_and_nothing_is_left_behind(row: dict[str, Any], sandboxes: dict[str, Sandbox]) -> None:
     sandbox = sandboxes[row["must"]]
-    zygote = traces.children(sandbox._zygote.pid)[0]
+    zygote = traces.zygote_of(sandbox._zygote.pid)
     before = traces.snapshot(zygote)
     verdict = verdict_of(row, sandbox)
     assert met(row, verdict), verdict

@@ -35,8 +35,9 @@ def sandbox() -> Iterator[Sandbox]:
     ("text", "at_7_3"),
     [("2*x+1", 15), ("x*x-y", 46), ("max(x,y)", 7), ("min(x, y, 2)", 2), ("abs(y-x)", 4), ("-x//2", -4), ("-7%3", 2),
      ("x//2 if x%2==0 else 3*x+1", 22), ("x**2", 49), ("-x**2", -49), ("+x", 7), ("x if y<x<9 else y", 7), ("- - x", 7),
-     ("1 if x>1 and y>1 and not x==y else 0", 1), ("1 if x<1 or y<1 or 0 else 0" .replace(" or 0", ""), 0),
-     ("x if x!=y else 0", 7), ("(x)", 7), ("0x18+1_0", 34), (" x ", 7), ("1 if x//y>=2 else 1//0", 1), ("1 if y==3 or x//0>1 else 2", 1)],
+     ("1 if x>1 and y>1 and not x==y else 0", 1), ("1 if x<1 or y<1 else 0", 0),
+     ("x if x!=y else 0", 7), ("(x)", 7), ("0x18+1_0", 34),
+     (" x ", 7), ("1 if x//y>=2 else 1//0", 1), ("1 if y==3 or x//0>1 else 2", 1)],
 )
 def test_values(text: str, at_7_3: int) -> None:
     assert outputs(read_program(text), {"x": [7], "y": [3]}) == [at_7_3]

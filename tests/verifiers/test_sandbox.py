@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 from tests.verifiers import traces
 from verifiers.jail import values
+from verifiers.outer_wall import outer_wall
 from verifiers.sandbox import Call, Kind, Limits, Outcome, Sandbox, Script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -171,6 +173,16 @@ def test_a_lost_zygote_is_an_error_once_and_replaced() -> None:
         assert value(sandbox.run(Call.of(ADD, "add", 1, 2))) == 3
 
 
+@pytest.mark.parametrize("path", ["", os.environ["PATH"]], ids=["without bubblewrap", "with what is installed"])
+def test_bubblewrap_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("PATH", path)
+    outer_wall.cache_clear()
+    with Sandbox() as sandbox:
+        assert sandbox.outer == (shutil.which("bwrap") is not None) and sandbox.missing == {}
+        assert value(sandbox.run(Call.of(ADD, "add", 1, 2))) == 3
+    outer_wall.cache_clear()
+
+
 def test_closing_ends_what_runs() -> None:
     before = traces.snapshot()
     sandbox = Sandbox()
@@ -195,7 +207,14 @@ def test_a_forked_process_needs_its_own(sandbox: Sandbox) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-@pytest.mark.parametrize("victim", ["parent", "guardian"])
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("victim", ["parent", "outermost", "zygote"])
 def test_whatever_is_killed_takes_all_with_it(victim: str) -> None:
     code = ("import threading, time\nfrom verifiers.sandbox import Call, Sandbox\ns = Sandbox()\n"
             "job = Call.of('import time\\ndef f(): time.sleep(100)', 'f')\n"
@@ -203,12 +222,12 @@ def test_whatever_is_killed_takes_all_with_it(victim: str) -> None:
             "time.sleep(.3)\nprint(s._zygote.pid, flush=True)\ntime.sleep(100)")
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        guardian = int(parent.stdout.readline())
-        family = [pid for pid in [guardian, *traces.children(guardian)]]
-        assert len(family) == 5, "the guardian, the zygote and three jobs"
-        os.kill(parent.pid if victim == "parent" else guardian, signal.SIGKILL)
+        outermost = int(parent.stdout.readline())
+        zygote, family = traces.zygote_of(outermost), [outermost, *traces.children(outermost)]
+        assert len(traces.children(zygote)) == 3
+        os.kill({"parent": parent.pid, "outermost": outermost, "zygote": zygote}[victim], signal.SIGKILL)
         deadline = time.monotonic() + 10
-        while any(Path(f"/proc/{pid}/exe").exists() for pid in family if victim == "parent" or pid != guardian):
+        while any(is_alive(pid) for pid in family):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         parent.kill()

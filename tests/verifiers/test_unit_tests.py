@@ -139,7 +139,8 @@ def test_scripts_are_compared_by_what_they_print(sandbox: Sandbox) -> None:
     test = StdioTest("3\n1 2 3\n", "6\n")
     assert graded(sandbox, "input()\nprint(sum(map(int, input().split())))", test).ok
     assert graded(sandbox, "print('6 ')\nprint()", test).ok
-    for program in ("print(7)", "print('6 6')", "print(' 6')", "print(6)\nraise SystemExit(3)", "print(6)\n1 / 0", ""):
+    for program in ("print(7)", "print('6 6')", "print(' 6')", "print(6)\nraise SystemExit(3)", "print(6)\n1 / 0", "",
+                    "print('6\\x0c')", "print('6\\u2028')"):
         assert graded(sandbox, program, test).status is Status.WRONG, program
     assert graded(sandbox, "print(6)\nwhile True: pass", test).status is Status.TIMEOUT
     assert graded(sandbox, "print(6", test).status is Status.UNPARSABLE

@@ -162,8 +162,24 @@ def test_a_tree_too_deep_is_none() -> None:
     tree: list[Any] = ["l"]
     for _ in range(500):
         tree = ["l", tree]
+    for bad in (tree, ["l", *[None] * 200_000]):
+        with pytest.raises(values.Malformed):
+            values.validated(bad)
+
+
+@pytest.mark.parametrize("text", [
+    b'{"value":[' + b"[]," * 5_000_000 + b"[]]}", b'"' + b'\\"' * 4_000_000, b'"' * 8_000_001, b'"\\' * 4_000_000,
+    b'["' + b"x" * 10_000_000,
+])
+def test_a_message_that_would_fill_memory_is_none_at_once(text: bytes) -> None:
+    start = time.perf_counter()
     with pytest.raises(values.Malformed):
-        values.validated(tree)
+        values.load(text)
+    assert time.perf_counter() - start < 3
+
+
+def test_a_message_may_be_long_by_its_texts() -> None:
+    assert through("[{," * 600_000) == "[{," * 600_000
 
 
 def test_comparing_takes_no_hash_of_untrusted_numbers() -> None:

@@ -26,6 +26,12 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def zygote_of(outermost: int) -> int:
+    """The zygote among the processes that a sandbox consists of: within bubblewrap's, if any, and its guardian."""
+    family = [outermost, *children(outermost)]
+    return [pid for pid in family if Path(f"/proc/{pid}/comm").read_text().strip() != "bwrap"][1]
+
+
 def read(path: str) -> Any:
     try:
         return Path(path).read_text()

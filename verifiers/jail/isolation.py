@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from verifiers.jail import kernel
+from verifiers.jail.rooms import Room
 
 # In the order in which a job applies them. A job can be told to leave some out: canaries prove the others that way.
 MECHANISMS = ("mount", "pid", "net", "ipc", "rlimits", "uid", "capabilities", "no_new_privs", "landlock", "seccomp")
@@ -143,17 +144,16 @@ def readable_paths() -> tuple[str, ...]:
     return (*sorted(kept), os.devnull)
 
 
-def enter(walls: Walls, mechanisms: Sequence[str], limits: Limits, slot: int, program: bytes) -> None:
+def enter(walls: Walls, mechanisms: Sequence[str], limits: Limits, room: Room, program: bytes) -> None:
     """A job's own walls, in this process, for good; the zygote has already given it a process namespace.
 
     Raises Missing for the first mechanism that cannot be put in place.
     """
     os.setsid()  # signals to "its group" must not reach the zygote
-    uid = walls.first_uid + slot
     steps: dict[str, Callable[[], None]] = {
-        "mount": lambda: _scratch(walls.scratch, limits, None if walls.nested else uid),
+        "mount": lambda: _move_in(walls.scratch, room),
         "rlimits": lambda: _rlimits(limits),
-        "uid": lambda: kernel.unshare(kernel.NEWUSER) if walls.nested else _become(uid),
+        "uid": lambda: kernel.unshare(kernel.NEWUSER) if walls.nested else _become(walls.first_uid + room.number),
         "capabilities": kernel.drop_capabilities,
         "no_new_privs": _settle,
         "landlock": lambda: kernel.landlock(_rules(walls, "mount" in mechanisms)),
@@ -170,10 +170,8 @@ def enter(walls: Walls, mechanisms: Sequence[str], limits: Limits, slot: int, pr
                 raise Missing(name, str(error)) from error
 
 
-def _scratch(path: str, limits: Limits, uid: int | None) -> None:
-    kernel.unshare(kernel.NEWNS)
-    owner = "" if uid is None else f",uid={uid},gid={uid}"
-    kernel.mount_tmpfs(path, f"mode=700,size={limits.scratch_bytes},nr_inodes=1024{owner}")
+def _move_in(path: str, room: Room) -> None:
+    kernel.set_namespace(room.namespace, kernel.NEWNS)
     os.chdir(path)
 
 

@@ -18,7 +18,7 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _READ_ONLY, _NO_SUID, _NO_DEVICES = 0x1, 0x2, 0x4  # MOUNT_ATTR_*
 _PRIVATE = 1 << 18  # MS_PRIVATE
-_SCRATCH_FLAGS = 2 | 4 | 8  # MS_NOSUID, MS_NODEV, MS_NOEXEC
+_SCRATCH_FLAGS = 2 | 4 | 8 | 1024  # MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_NOATIME
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
 _LAST_CAPABILITY = 63
 
@@ -90,11 +90,14 @@ def change_root(path: str) -> None:
     os.chdir("/")
 
 
-def drop_capabilities() -> None:
-    """Give up every capability, those that an executable file could give back included."""
+def bound_capabilities() -> None:
+    """Let no executable file give this process or its children any capability that they do not hold."""
     for capability in range(_LAST_CAPABILITY + 1):
         if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
-            break  # the kernel knows no more of them, or there is no right to drop them, then nothing is held either
+            break  # the kernel knows no more of them
+
+
+def drop_capabilities() -> None:
     header, nothing = struct.pack("=Ii", 0x20080522, 0), bytes(24)
     _checked(_libc.capset(header, nothing), "capset")
 

@@ -15,8 +15,8 @@ from typing import Any
 
 MAX_DEPTH = 64
 MAX_NODES = 100_000
-MAX_CHARS = 4_000_000  # of all strings, bytes and digits together
-MAX_FRAME = 32 * 1024 * 1024  # of a value as JSON text, in which one character may take six
+MAX_CHARS = 2_000_000  # of all strings, bytes and digits together
+MAX_FRAME = 16 * 1024 * 1024  # of a value as JSON text, in which one character may take six
 
 Tree = None | bool | str | list[Any]
 
@@ -24,6 +24,7 @@ TYPE_NAMES = {"i": "int", "f": "float", "c": "complex", "b": "bytes", "l": "list
               "s": "set", "z": "frozenset", "o": "value of the type"}
 _INT = re.compile(r"-?0x[0-9a-f]+")
 _FLOAT = re.compile(r"-?(?:0x[01]\.[0-9a-f]+p[-+][0-9]+|inf|nan)")
+_TEXTS = re.compile(rb'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)  # never tries a byte twice, even if one breaks off
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 _CONTAINERS: dict[type, str] = {list: "l", tuple: "t", set: "s", frozenset: "z"}
 _BUILDERS: dict[str, Any] = {"l": list, "t": tuple, "s": set, "z": frozenset}
@@ -145,6 +146,9 @@ def _refuse(text: str) -> None:
 
 def load(data: bytes) -> dict[str, Any]:
     """Read what dump() wrote, from an untrusted side. Raises Malformed whatever is wrong."""
+    # Three bytes can become an object of sixty: what is large must be so by its texts.
+    if len(data) > 8 * MAX_NODES and len(_TEXTS.sub(b"", data)) > 8 * MAX_NODES:
+        raise Malformed("too many parts")
     try:
         message = json.loads(data, parse_int=_refuse, parse_float=_refuse, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -154,25 +158,29 @@ def load(data: bytes) -> dict[str, Any]:
     return message
 
 
-def validated(tree: object, depth: int = 0) -> Tree:
+def validated(tree: object) -> Tree:
     """An untrusted tree, if encode() could have made it. Raises Malformed."""
-    if tree is None or isinstance(tree, bool | str):
-        return tree
-    if depth > MAX_DEPTH or not isinstance(tree, list) or not tree:
-        raise Malformed("no tagged value")
-    tag, parts = tree[0], tree[1:]
-    if tag in ("l", "t", "s", "z"):
-        for part in parts:
-            validated(part, depth + 1)
-    elif tag == "d":
-        for pair in parts:
-            if not isinstance(pair, list) or len(pair) != 2:
-                raise Malformed("no pair")
-            validated(pair[0], depth + 1)
-            validated(pair[1], depth + 1)
-    else:
-        _validate_leaf(tag, parts)
-    return tree
+    left: list[tuple[object, int]] = [(tree, 0)]
+    for _ in range(MAX_NODES):
+        if not left:
+            break
+        part, depth = left.pop()
+        if part is None or isinstance(part, bool | str):
+            continue
+        if depth > MAX_DEPTH or not isinstance(part, list) or not part:
+            raise Malformed("no tagged value")
+        if part[0] in ("l", "t", "s", "z"):
+            left += [(inner, depth + 1) for inner in part[1:]]
+        elif part[0] == "d":
+            for pair in part[1:]:
+                if not isinstance(pair, list) or len(pair) != 2:
+                    raise Malformed("no pair")
+                left += [(pair[0], depth + 1), (pair[1], depth + 1)]
+        else:
+            _validate_leaf(part[0], part[1:])
+    if left:
+        raise Malformed("too many parts")
+    return tree  # type: ignore[return-value]
 
 
 def _validate_leaf(tag: object, parts: list[Any]) -> None:

@@ -16,6 +16,7 @@ CONFIG is JSON: control (descriptor of a SOCK_SEQPACKET socket), parent (descrip
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import importlib
 import json
@@ -30,13 +31,14 @@ from typing import Any
 
 _REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, _REPOSITORY)
-from verifiers.jail import isolation, kernel, runner  # noqa: E402
+from verifiers.jail import isolation, kernel, rooms, runner  # noqa: E402
 
 sys.path.remove(_REPOSITORY)
 
 SLOW_CPU, SLOW_WALL = 0.02, 0.1  # a test takes a few milliseconds; beyond these it is a long runner [s]
 NICE = 10  # of long runners: a tenth of the weight of the others, so that nothing starves and nothing is held up
 TICK = 0.01
+PREPARED = 16  # rooms
 # What programs often import, read once before any fork.
 PRELOADED = ("bisect", "collections", "copy", "dataclasses", "datetime", "functools", "heapq", "itertools", "math",
              "operator", "random", "re", "string", "threading", "typing")
@@ -49,7 +51,7 @@ class Job:
     id: int
     pid: int
     pidfd: int
-    slot: int
+    room: rooms.Room
     limits: isolation.Limits
     slow: bool
     started: float = field(default_factory=time.monotonic)
@@ -68,10 +70,11 @@ class Job:
 class Zygote:
     """The event loop."""
 
-    def __init__(self, control: socket.socket, parent: int, walls: isolation.Walls, program: bytes) -> None:
-        self.control, self.walls, self.program = control, walls, program
+    def __init__(
+        self, control: socket.socket, parent: int, walls: isolation.Walls, places: rooms.Rooms, program: bytes
+    ) -> None:
+        self.control, self.walls, self.places, self.program = control, walls, places, program
         self.jobs: dict[int, Job] = {}
-        self.free = list(range(isolation.SLOTS))[::-1]
         self.selector = selectors.DefaultSelector()
         self.selector.register(control, selectors.EVENT_READ, self.receive)
         self.selector.register(parent, selectors.EVENT_READ, lambda: os._exit(0))
@@ -97,24 +100,25 @@ class Zygote:
             self.jobs[packet["id"]].kill("killed")
 
     def spawn(self, packet: dict[str, Any], descriptors: list[int]) -> None:
-        limits, slot, own_pids = isolation.Limits(**packet["limits"]), self.free.pop(), self.walls.own_pids
+        limits, own_pids = isolation.Limits(**packet["limits"]), self.walls.own_pids
+        room = self.places.take(limits.scratch_bytes)
         apart = own_pids >= 0 and "pid" in packet["mechanisms"]
         if apart:
             kernel.unshare(kernel.NEWPID)
         pid = os.fork()
         if pid == 0:
-            self.become(packet["mechanisms"], limits, slot, descriptors)
+            self.become(packet["mechanisms"], limits, room, descriptors)
         if apart:
             kernel.set_namespace(own_pids, kernel.NEWPID)
         for descriptor in descriptors:
             os.close(descriptor)
-        job = Job(packet["id"], pid, os.pidfd_open(pid), slot, limits, packet["slow"])
+        job = Job(packet["id"], pid, os.pidfd_open(pid), room, limits, packet["slow"])
         if job.slow:
             self.lower(os.PRIO_PROCESS, job)
         self.jobs[job.id] = job
         self.selector.register(job.pidfd, selectors.EVENT_READ, lambda: self.reap(job))
 
-    def become(self, mechanisms: list[str], limits: isolation.Limits, slot: int, descriptors: list[int]) -> None:
+    def become(self, mechanisms: list[str], limits: isolation.Limits, room: rooms.Room, descriptors: list[int]) -> None:
         """In the child: the job. Never returns, whatever happens."""
         try:
             # Copies above all that is open, then down to where a job expects them: 0 to 2 and the channel at 3.
@@ -125,13 +129,15 @@ class Zygote:
             os.dup2(high[0], 1)
             os.dup2(high[1], 2)
             os.dup2(channel, 3)
-            os.closerange(4, 4096)
+            room = dataclasses.replace(room, namespace=os.dup2(room.namespace, 4)) if room.namespace >= 0 else room
+            os.closerange(5, 4096)
             signal.set_wakeup_fd(-1)
             try:
-                isolation.enter(self.walls, mechanisms, limits, slot, self.program)
+                isolation.enter(self.walls, mechanisms, limits, room, self.program)
             except isolation.Missing as missing:
                 runner.report_missing(3, missing.mechanism, missing.reason)
                 os._exit(1)
+            os.closerange(4, 5)
             runner.serve(3)
         finally:
             os._exit(70)
@@ -161,7 +167,7 @@ class Zygote:
         self.selector.unregister(job.pidfd)
         os.close(job.pidfd)
         del self.jobs[job.id]
-        self.free.append(job.slot)
+        self.places.give_back(job.room)
         code = os.waitstatus_to_exitcode(status)
         how = job.killed if job.killed and code == -signal.SIGKILL else "exited" if code >= 0 else "signaled"
         self.send(op="ended", id=job.id, how=how, code=code, cpu=usage.ru_utime + usage.ru_stime,
@@ -182,6 +188,7 @@ def main() -> None:
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY) if "pid" not in missing else -1
     readable = isolation.readable_paths()
     scratch = isolation.scratch_path(readable)
+    namespaces = os.open("/proc/self/ns", os.O_RDONLY | os.O_DIRECTORY)
     if "mount" not in missing:
         try:
             isolation.build_root(readable, scratch)
@@ -189,12 +196,18 @@ def main() -> None:
             missing["mount"] = str(error)
     if "pid" not in missing:
         kernel.die_with_parent(signal.SIGKILL)
+    os.environ.clear()  # of what the loader was told
     for name in PRELOADED:
         importlib.import_module(name)
+    runner.warm_up()
     gc.collect()
     gc.freeze()
+    kernel.bound_capabilities()
     walls = isolation.Walls(nested, isolation.first_uid(), readable, scratch, own_pids)
-    zygote = Zygote(control, config["parent"], walls, bytes.fromhex(config["filter"]))
+    places = rooms.Rooms(isolation.SLOTS, "" if "mount" in missing else scratch,
+                         None if nested else walls.first_uid, namespaces)
+    places.prepare(PREPARED, isolation.Limits().scratch_bytes)
+    zygote = Zygote(control, config["parent"], walls, places, bytes.fromhex(config["filter"]))
     zygote.send(op="ready", missing=missing)
     zygote.run()
 
