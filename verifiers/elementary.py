@@ -193,13 +193,13 @@ class Reading:
         if not slope:
             if not shift or (shift < 0 and not absolute):
                 raise BadExpression("a logarithm of 0 or less")
-            return dict(_number_log(abs(shift)))
+            return dict(_number_log(shift if shift > 0 else -shift))
         c = whole(Fraction(shift) / slope)
         if not absolute and slope > 0:
             self.low = -c if self.low is None else max(self.low, -c)
         elif not absolute:
             self.high = -c if self.high is None else min(self.high, -c)
-        return added({Key(logs=((0, c, 1),)): ONE}, dict(_number_log(abs(slope))))
+        return added({Key(logs=((0, c, 1),)): ONE}, dict(_number_log(slope if slope > 0 else -slope)))
 
 
 def _inverse(a: Element) -> Element:

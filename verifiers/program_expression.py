@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 MAX_CHARS = 120
@@ -28,7 +28,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[[int, int], bool]] = {
     ast.NotEq: operator.ne,
 }
 T = TypeVar("T", int, bool)
-Columns = dict[str, Sequence[int]]  # a name's value for every input, all of one length
+Columns = Mapping[str, Sequence[int]]  # a name's value for every input, all of one length
 
 
 class BadProgram(ValueError):
@@ -152,9 +152,9 @@ def truths(node: ast.expr, columns: Columns) -> list[bool]:
             yes = truths(first, columns)
             if not rest:
                 return yes
-            others = ast.BoolOp(op, rest)
+            remaining = ast.BoolOp(op, rest)
             both = isinstance(op, ast.And)
-            return _chosen([value is both for value in yes], lambda rows: truths(others, rows),
+            return _chosen([value is both for value in yes], lambda rows: truths(remaining, rows),
                            lambda rows: [not both] * len(rows["x"]), columns)
     raise AssertionError(ast.dump(node))
 

@@ -47,5 +47,5 @@ def _sum(board: Board, word: str, rng: np.random.Generator) -> str:
     indices = board.where(word)
     kind = rng.random()
     left = board.rest[indices[draw(rng, 0, len(indices) - 1)]]
-    constant = left if kind < 0.6 else draw(rng, -9, 9) if kind < 0.8 else 0
+    constant = left if kind < 0.75 else draw(rng, -9, 9) if kind < 0.85 else 0
     return sum_text(board.parts[word], constant if word == "take" or not board.parts[word] else 0)

@@ -21,22 +21,27 @@ from verifiers.program_expression import Columns, outputs, read_condition, read_
 
 MAX_THOUGHTS = 8
 MAX_CHARS = 44
-MAX_OUTPUT = 130  # of a public or hidden example
-HIDDEN = 12
+MAX_OUTPUT = 130  # of a public example
+HIDDEN = 12  # examples of two inputs; of one input, all others of the grid are hidden ones
 
 Row = tuple[int, ...]  # the inputs of one example
 
 
 class Grid(NamedTuple):
-    """All inputs that examples are drawn from, for one number of arguments."""
+    """All inputs that examples are drawn from, for one number of arguments; `near` are those that people try first."""
 
     rows: Sequence[Row]
     columns: Columns
+    near: Sequence[int]
 
 
-ONE = Grid([(x,) for x in range(-5, 13)], {"x": list(range(-5, 13))})
-_PAIRS = [(x, y) for x in range(-2, 10) for y in range(-2, 10)]
-TWO = Grid(_PAIRS, {"x": [x for x, _ in _PAIRS], "y": [y for _, y in _PAIRS]})
+def _grid(rows: Sequence[Row]) -> Grid:
+    columns = {name: [row[k] for row in rows] for k, name in enumerate("xy"[: len(rows[0])])}
+    return Grid(rows, columns, [i for i, row in enumerate(rows) if min(row) >= 0 and max(row) < 10])
+
+
+ONE = _grid([(x,) for x in range(-5, 13)])
+TWO = _grid([(x, y) for x in range(-2, 10) for y in range(-2, 10)])
 
 
 class Program(NamedTuple):
@@ -191,25 +196,24 @@ def _choice(rng: np.random.Generator, two: bool) -> Program:
 
 def pick(program: Program, rng: np.random.Generator) -> tuple[list[int], list[int]] | None:
     """Rows of the grid for the public and the hidden examples; None if the outputs are too large or one-sided."""
-    two = program.grid is TWO
-    rows = program.grid.rows
+    grid, two = program.grid, program.grid is TWO
     count = 6 if program.condition else 5 if two or len(program.parts) > 1 else draw(rng, 3, 5)
     if count == 3 and not is_linear(program.parts[0]):
         count = 4
-    chosen: list[int] = []
-    while len(chosen) < count + HIDDEN:
-        row = draw(rng, 0, len(rows) - 1)
-        if len(chosen) < count and (min(rows[row]) < 0 or max(rows[row]) > 9) and chance(rng, 0.85):
-            continue  # what people try first
-        if row not in chosen:
-            chosen.append(row)
-    if any(abs(program.column[row]) > MAX_OUTPUT for row in chosen):
+    public: list[int] = []
+    while len(public) < count:
+        row = grid.near[draw(rng, 0, len(grid.near) - 1)] if chance(rng, 0.85) else draw(rng, 0, len(grid.rows) - 1)
+        if row not in public:
+            public.append(row)
+    if any(abs(program.column[row]) > MAX_OUTPUT for row in public):
         return None
     if program.condition:
         side = condition_column(program.condition, two)
-        if not 1 < sum(side[row] for row in chosen[:count]) < count - 1:
+        if not 1 < sum(side[row] for row in public) < count - 1:
             return None
-    return chosen[:count], chosen[count:]
+    order = rng.permutation(len(grid.rows)).tolist() if two else range(len(grid.rows))
+    hidden = [row for row in order if row not in public]
+    return public, hidden[:HIDDEN] if two else hidden
 
 
 def think(program: Program, public: Sequence[int], rng: np.random.Generator) -> Sequence[str] | None:

@@ -161,7 +161,7 @@ def test_no_function_of_a_held_out_split_is_demonstrated() -> None:
 
 async def test_hidden_examples_grade_and_only_the_reference_holds_them() -> None:
     for posed in islice(DOMAIN.problems("validation", 3), 40):
-        assert posed.reference is not None and len(re.findall("f[(]", posed.reference)) == 12
+        assert posed.reference is not None and len(re.findall("f[(]", posed.reference)) >= 12
         assert not set(posed.reference.split()) & set(posed.prompt.split())
         cases = " else ".join(f"{value} if x=={row[0]}" + (f" and y=={row[1]}" if len(row) > 1 else "")
                               for row, value in posed.facts["examples"]) + " else 1000"
@@ -269,14 +269,14 @@ async def test_random_thoughts_are_legal(seed: int) -> None:
 
 async def test_random_thoughts_finish_and_are_sometimes_right() -> None:
     rng, right, finished = np.random.default_rng(1), 0, 0
-    for posed in islice(DOMAIN.problems("train", 0), 500):
+    for posed in [p for p in islice(DOMAIN.problems("train", 0), 300) for _ in range(3)]:
         state = State(posed.sealed())
         while len(state.thoughts) < 12 and (thought := DOMAIN.random_thought(state, rng)) is not None:
             state = state.then(thought)
         answer = await DOMAIN.judge().answer(state)
         finished += answer is not None
         right += answer is not None and DOMAIN.check(posed, answer).ok
-    assert finished > 450 and 1 < right < 150
+    assert finished > 800 and 1 < right < 150
 
 
 @pytest.mark.parametrize("line", ["gibberish", "take x: 1 1 1", "left", "if x>99: else 4>2", "then x: 1", "5-3=2",
