@@ -11,6 +11,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 MAX_CHARS = 120
@@ -39,15 +40,17 @@ class NotPython(BadProgram):
     """A text that is no Python expression either."""
 
 
+@lru_cache(maxsize=2**12)
 def read_program(text: str) -> ast.expr:
-    """A whole-number expression in x and y. Raises BadProgram."""
+    """A whole-number expression in x and y, shared by all who read it and not to be changed. Raises BadProgram."""
     node = _read(text)
     _check_number(node)
     return node
 
 
+@lru_cache(maxsize=2**12)
 def read_condition(text: str) -> ast.expr:
-    """A condition on x and y, as it stands between `if` and `else`. Raises BadProgram."""
+    """A condition on x and y, as it stands between `if` and `else`; likewise. Raises BadProgram."""
     node = _read(text)
     _check_truth(node)
     return node
