@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -115,13 +115,13 @@ class Answer:
 
 def converse(job: Job, channel: socket.socket, printed: int) -> Answer:
     """Tell a job what to do, answer what it asks, hear what came of it; returns when it has answered or ended."""
-    answer, frames = Answer(), _Frames(channel, patient=not isinstance(job, Check))
+    answer, frames = Answer(), _Frames(channel, patient=isinstance(job, Call))
     try:
         _send(channel, _request(job))
-        if printed >= 0:
-            answer.stdout = _all_printed(printed)
         first = frames.next()
         answer.ready, answer.frame = first == {"ready": True}, first
+        if printed >= 0:
+            answer.stdout = _all_printed(printed)
         while answer.ready:
             answer.frame = frames.next()
             if not (isinstance(job, Check) and answer.frame and "call" in answer.frame):
@@ -140,46 +140,51 @@ def converse(job: Job, channel: socket.socket, printed: int) -> Answer:
 
 def judged(job: Job, answer: Answer, ending: Ending) -> Outcome:
     """The outcome, from what a job said and how it ended."""
-    used = {"cpu_seconds": ending.cpu, "wall_seconds": ending.wall, "peak_mb": ending.peak / 1024,
-            "stdout": answer.stdout}
+    return replace(
+        _come_of(job, answer, ending), stdout=answer.stdout, cpu_seconds=ending.cpu, wall_seconds=ending.wall,
+        peak_mb=ending.peak / 1024,
+    )
+
+
+def _come_of(job: Job, answer: Answer, ending: Ending) -> Outcome:
     if ending.how == "lost":
-        return Outcome(Kind.ERROR, "the zygote was lost", **used)
+        return Outcome(Kind.ERROR, "the zygote was lost")
     if not answer.ready:
         frame = answer.frame or {}
-        reason = f"{frame['missing']}: {frame['reason']}" if "missing" in frame else f"it {ending.how} ({ending.code})"
-        return Outcome(Kind.ERROR, f"a job did not get ready: {reason}", **used)
+        reason = f"{frame['missing']}: {frame['reason']}" if "missing" in frame else f"{ending.how}, {ending.code}"
+        return Outcome(Kind.ERROR, f"a job did not get ready: {reason}")
     if ending.how == "timeout":
-        return Outcome(Kind.TIMEOUT, f"out of time: {ending.cpu:.2f} s of work in {ending.wall:.2f} s", **used)
+        return Outcome(Kind.TIMEOUT, f"out of time: {ending.cpu:.2f} s of work in {ending.wall:.2f} s")
     if answer.broken:
-        return Outcome(answer.broken.kind, answer.broken.detail, **used)
+        return answer.broken
     if ending.how == "exited" and ending.code == 0:
         if answer.frame is not None:
-            return _said(job, answer.frame, used)
+            return _said(job, answer.frame)
         if isinstance(job, Script):
-            return Outcome(Kind.DONE, **used)  # os._exit(0)
-    return Outcome(Kind.DIED, f"ended without an answer: {ending.how}, {ending.code}", **used)
+            return Outcome(Kind.DONE)  # os._exit(0)
+    return Outcome(Kind.DIED, f"ended without an answer: {ending.how}, {ending.code}")
 
 
-def _said(job: Job, frame: dict[str, Any], used: dict[str, Any]) -> Outcome:
+def _said(job: Job, frame: dict[str, Any]) -> Outcome:
     match frame:
         case {"value": tree} if isinstance(job, Call):
             try:
-                return Outcome(Kind.VALUE, value=values.validated(tree), **used)
+                return Outcome(Kind.VALUE, value=values.validated(tree))
             except values.Malformed as error:
-                return Outcome(Kind.DIED, f"an answer that is none: {error}", **used)
+                return Outcome(Kind.DIED, f"an answer that is none: {error}")
         case {"done": True} if isinstance(job, Script):
-            return Outcome(Kind.DONE, **used)
+            return Outcome(Kind.DONE)
         case {"passed": True} if isinstance(job, Check):
-            return Outcome(Kind.PASSED, **used)
+            return Outcome(Kind.PASSED)
         case {"failed": str(detail)} if isinstance(job, Check):
-            return Outcome(Kind.FAILED, detail[:300], **used)
+            return Outcome(Kind.FAILED, detail[:300])
         case {"raised": str(name), "detail": str(detail)}:
-            return Outcome(Kind.RAISED, f"{name[:100]}: {detail[:300]}" if detail else name[:100], **used)
+            return Outcome(Kind.RAISED, f"{name[:100]}: {detail[:300]}" if detail else name[:100])
         case {"unparsable": str(reason)}:
-            return Outcome(Kind.UNPARSABLE, reason[:300], **used)
+            return Outcome(Kind.UNPARSABLE, reason[:300])
         case {"too_large": str(reason)}:
-            return Outcome(Kind.TOO_LARGE, reason[:300], **used)
-    return Outcome(Kind.DIED, "an answer that is none", **used)
+            return Outcome(Kind.TOO_LARGE, reason[:300])
+    return Outcome(Kind.DIED, "an answer that is none")
 
 
 def _request(job: Job) -> dict[str, Any]:

@@ -13,17 +13,24 @@ from verifiers import canaries
 from verifiers.canaries import CANARIES, Canary
 from verifiers.jail.isolation import MECHANISMS, Limits
 from verifiers.jobs import Call, Outcome
+from verifiers.outer_wall import outer_wall
 from verifiers.sandbox import Sandbox, SandboxRefused
 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as made:
+    """Without bubblewrap, which would stand in for a wall that is lifted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "")
+        outer_wall.cache_clear()
+        made = Sandbox()
+    outer_wall.cache_clear()
+    with made:
         yield made
 
 
 def test_every_mechanism_has_its_canary() -> None:
-    assert [canary.mechanism for canary in CANARIES] == list(MECHANISMS)
+    assert sorted(canary.mechanism for canary in CANARIES) == sorted(MECHANISMS)
     assert all(canary.mechanism not in canary.lifted for canary in CANARIES)
 
 

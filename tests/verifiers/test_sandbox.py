@@ -72,7 +72,7 @@ def test_what_goes_wrong_has_a_kind(sandbox: Sandbox, body: str, kind: Kind, det
 
 @pytest.mark.parametrize(("program", "reason"), [
     ("", "no function f"), ("f = 3", "no function f"), ("def __getattr__(name): return len", "no function f"),
-    ("def f(): pass\0", "compiling"), ("#\ud800", "compiling"), ("x = " + "-" * 50_000 + "1", "compiling"),
+    ("def f(): pass\0", "null bytes"), ("#\ud800", "compiling"), ("x = " + "-" * 50_000 + "1", "compiling"),
     ("x" * 2_000_000, "2000000 characters"), ("def f(:", "line 1"),
 ])
 def test_what_is_no_program(sandbox: Sandbox, program: str, reason: str) -> None:

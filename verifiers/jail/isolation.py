@@ -17,7 +17,7 @@ from verifiers.jail import kernel
 from verifiers.jail.rooms import Room
 
 # In the order in which a job applies them. A job can be told to leave some out: canaries prove the others that way.
-MECHANISMS = ("mount", "pid", "net", "ipc", "rlimits", "uid", "capabilities", "no_new_privs", "landlock", "seccomp")
+MECHANISMS = ("mount", "pid", "net", "ipc", "uid", "capabilities", "no_new_privs", "landlock", "rlimits", "seccomp")
 _STAGE = "/tmp"  # where the new root is put together; any directory would do
 _FIRST_UID = 1 << 30  # far from users: below it lie accounts and the ranges of containers
 SLOTS = 256  # jobs at once of one zygote
@@ -61,14 +61,15 @@ class Walls:
     Attributes:
         nested: it lives in a user namespace, so that a job hides in a further one instead of taking a user id.
         first_uid: of its jobs, else; no other zygote of this machine uses them.
-        readable: paths that jobs may read.
+        open: (descriptor, Landlock's rights) of what jobs may read; opened here, for a path may lead through
+            directories that are closed to them.
         scratch: the directory that a job may write in, and finds itself in.
         own_pids: a descriptor of its own process namespace; -1 where jobs get none of their own.
     """
 
     nested: bool
     first_uid: int
-    readable: tuple[str, ...]
+    open: tuple[tuple[int, int], ...]
     scratch: str
     own_pids: int
 
@@ -152,20 +153,17 @@ def enter(walls: Walls, mechanisms: Sequence[str], limits: Limits, room: Room, p
     os.setsid()  # signals to "its group" must not reach the zygote
     steps: dict[str, Callable[[], None]] = {
         "mount": lambda: _move_in(walls.scratch, room),
-        "rlimits": lambda: _rlimits(limits),
         "uid": lambda: kernel.unshare(kernel.NEWUSER) if walls.nested else _become(walls.first_uid + room.number),
         "capabilities": kernel.drop_capabilities,
         "no_new_privs": _settle,
-        "landlock": lambda: kernel.landlock(_rules(walls, "mount" in mechanisms)),
+        "landlock": lambda: _landlock(walls, "mount" in mechanisms),
+        "rlimits": lambda: _rlimits(limits),
         "seccomp": lambda: kernel.filter_calls(program),
     }
     for name in mechanisms:
         if name in steps:
             try:
                 steps[name]()
-                if name == "uid" and "rlimits" in mechanisms:
-                    # Only now, for a nested user namespace would take it as the limit of all jobs together.
-                    resource.setrlimit(resource.RLIMIT_NPROC, (limits.threads, limits.threads))
             except (OSError, ValueError) as error:
                 raise Missing(name, str(error)) from error
 
@@ -180,6 +178,8 @@ def _rlimits(limits: Limits) -> None:
     for kind, limit in (
         (resource.RLIMIT_AS, limits.memory_bytes), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, limits.scratch_bytes), (resource.RLIMIT_NOFILE, limits.files),
+        # Only once the user is the job's own: a nested namespace would take it as the limit of all jobs together.
+        (resource.RLIMIT_NPROC, limits.threads),
         (resource.RLIMIT_STACK, 8 * 1024 * 1024), (resource.RLIMIT_MEMLOCK, 0), (resource.RLIMIT_MSGQUEUE, 0),
     ):
         resource.setrlimit(kind, (limit, limit))
@@ -197,14 +197,19 @@ def _settle() -> None:
     kernel.die_with_parent(signal.SIGKILL)
 
 
-def _rules(walls: Walls, scratch: bool) -> list[tuple[str, int]]:
-    rules = [(path, kernel.READ_FILE | kernel.READ_DIR) for path in walls.readable if path != os.devnull]
-    rules.append((os.devnull, kernel.READ_FILE | kernel.WRITE_FILE))
+def _landlock(walls: Walls, scratch: bool) -> None:
+    rules = list(walls.open)
     if scratch:
         special = (kernel.EXECUTE | kernel.MAKE_CHAR | kernel.MAKE_SOCK | kernel.MAKE_FIFO | kernel.MAKE_BLOCK
                    | kernel.IOCTL_DEV)
-        rules.append((walls.scratch, (1 << 16) - 1 & ~special))
-    return rules
+        rules.append((os.open(walls.scratch, os.O_PATH), (1 << 16) - 1 & ~special))
+    kernel.landlock(rules)
+
+
+def opened(readable: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Paths as `open` of Walls wants them."""
+    rights = {os.devnull: kernel.READ_FILE | kernel.WRITE_FILE}
+    return tuple((os.open(path, os.O_PATH), rights.get(path, kernel.READ_FILE | kernel.READ_DIR)) for path in readable)
 
 
 def first_uid() -> int:

@@ -106,21 +106,16 @@ def no_new_privileges() -> None:
     _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
 
 
-def landlock(rules: Sequence[tuple[str, int]]) -> None:
-    """Allow only these rights beneath these paths, no TCP, and no signals or abstract sockets to the outside.
-
-    Raises OSError where the kernel has no Landlock or a path does not exist.
-    """
+def landlock(rules: Sequence[tuple[int, int]]) -> None:
+    """Allow only (descriptor, rights) beneath these files, no TCP, and no signals or abstract sockets to others."""
     version = _checked(_libc.syscall(_LANDLOCK_CREATE, None, 0, 1), "landlock_create_ruleset")
     known = (1 << _FILE_RIGHTS.get(version, 16)) - 1
     sizes = {1: 8, 2: 8, 3: 8, 4: 16, 5: 16}
     attributes = struct.pack("=QQQ", known, 3, 3)[: sizes.get(version, 24)]
     ruleset = _checked(_libc.syscall(_LANDLOCK_CREATE, attributes, len(attributes), 0), "landlock_create_ruleset")
-    for path, rights in rules:
-        beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    for beneath, rights in rules:
         rule = struct.pack("=Qi", rights & known, beneath)
         _checked(_libc.syscall(_LANDLOCK_ADD, ruleset, 1, rule, 0), "landlock_add_rule")
-        os.close(beneath)
     _checked(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0), "landlock_restrict_self")
     os.close(ruleset)
 

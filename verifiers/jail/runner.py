@@ -76,7 +76,8 @@ def _compiled(program: str, name: str) -> types.CodeType:
     try:
         return compile(program, f"<{name}>", "exec", dont_inherit=True)
     except SyntaxError as error:
-        raise Unparsable(f"line {error.lineno}: {error.msg}"[:300]) from None
+        where = f"line {error.lineno}: " if error.lineno else ""
+        raise Unparsable(f"{where}{error.msg}"[:300]) from None
     except (ValueError, OverflowError, MemoryError, RecursionError) as error:  # null bytes, surrogates, deep nesting
         raise Unparsable(f"{type(error).__name__} while compiling") from None
 

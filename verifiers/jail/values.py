@@ -65,21 +65,21 @@ class _Encoder:
         if self.chars < 0:
             raise TooLarge("a value of too many characters")
 
-    def encode(self, value: object, depth: int) -> Tree:
+    def encode(self, value: Any, depth: int) -> Tree:
         self.nodes -= 1
         if depth > MAX_DEPTH or self.nodes < 0:
             raise TooLarge("a value too deep, cyclic, or of too many parts")
         kind = type(value)
         if kind in _CONTAINERS:
-            return [_CONTAINERS[kind], *(self.encode(part, depth + 1) for part in value)]  # type: ignore[attr-defined]
+            return [_CONTAINERS[kind], *(self.encode(part, depth + 1) for part in value)]
         if kind is dict:
             return ["d", *([self.encode(key, depth + 1), self.encode(part, depth + 1)]
-                           for key, part in value.items())]  # type: ignore[attr-defined]
+                           for key, part in value.items())]
         return self.leaf(value, kind)
 
     def leaf(self, value: Any, kind: type) -> Tree:
         if value is None or value is True or value is False:
-            return value  # type: ignore[no-any-return]
+            return value
         if kind is str:
             self.spend(len(value))
             return str(value)

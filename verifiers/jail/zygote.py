@@ -16,7 +16,6 @@ CONFIG is JSON: control (descriptor of a SOCK_SEQPACKET socket), parent (descrip
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import importlib
 import json
@@ -129,15 +128,13 @@ class Zygote:
             os.dup2(high[0], 1)
             os.dup2(high[1], 2)
             os.dup2(channel, 3)
-            room = dataclasses.replace(room, namespace=os.dup2(room.namespace, 4)) if room.namespace >= 0 else room
-            os.closerange(5, 4096)
             signal.set_wakeup_fd(-1)
             try:
                 isolation.enter(self.walls, mechanisms, limits, room, self.program)
             except isolation.Missing as missing:
                 runner.report_missing(3, missing.mechanism, missing.reason)
                 os._exit(1)
-            os.closerange(4, 5)
+            os.closerange(4, 4096)
             runner.serve(3)
         finally:
             os._exit(70)
@@ -203,7 +200,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     kernel.bound_capabilities()
-    walls = isolation.Walls(nested, isolation.first_uid(), readable, scratch, own_pids)
+    walls = isolation.Walls(nested, isolation.first_uid(), isolation.opened(readable), scratch, own_pids)
     places = rooms.Rooms(isolation.SLOTS, "" if "mount" in missing else scratch,
                          None if nested else walls.first_uid, namespaces)
     places.prepare(PREPARED, isolation.Limits().scratch_bytes)
