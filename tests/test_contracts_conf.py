@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from policy.base import Policy
 from policy.tools import Tool, Tooled
 from search.base import Searcher
 from tests.samples.domains import filled
-from verifiers.base import Domain, Judge
+from verifiers.base import BadProblem, Domain, Judge
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("domain", "search", "policy", "tools")
@@ -55,6 +56,34 @@ def test_every_domain(path: Path):
     assert next(iter(made.problems("test", 0))).domain == made.name
     with pytest.raises(BadInput, match="misspelled"):
         load_domain({**config, "misspelled": 1})
+
+
+def found_by(text: str) -> str:
+    """The first domain of solve's allowlist that reads a text."""
+    for name in OmegaConf.load(CONF / "solve.yaml").domains:
+        try:
+            if load_domain(read(CONF / "domain" / f"{name}.yaml")).parse(text) is not None:
+                return str(name)
+        except BadProblem:
+            continue
+    return ""
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "equations", "integrals", "programs"])
+def test_a_domain_is_found_by_its_prompts(name: str):
+    problems = load_domain(read(CONF / "domain" / f"{name}.yaml")).problems("test", 0)
+    assert {found_by(problem.prompt) for problem in islice(problems, 15)} == {name}
+
+
+@pytest.mark.parametrize(("text", "name"), [
+    ("4 9 10 13", "game24"), ("1 2 3 4 5 6 -> 100", "countdown"), ("What is 17 * 24?", "arithmetic"),
+    ("2x + 3 = 7", "equations"), ("2a+b=7 and a-b=2", "equations"), ("f(3)=7", "equations"), ("x(x-2)=0", "equations"),
+    ("integrate 3x^2 + 2x", "integrals"), ("\\int \\frac{1}{x}\\,dx", "integrals"), ("int x = 3", ""),
+    ("What is the integral of cos(2x)?", "integrals"), ("f(3)=7, f(5)=11, f(0)=1", "programs"),
+    ("f(1,2)=3; f(2,2)=4", "programs"), ("f(3)=7; g(5)=11", "equations"),
+])
+def test_no_domain_takes_the_texts_of_another(text: str, name: str):
+    assert found_by(text) == name
 
 
 @pytest.mark.parametrize("path", configs("search"))

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,19 +40,16 @@ def run(path: Path | None = None, sandbox: Sandbox | None = None, threads: int |
         pool = stack.enter_context(ThreadPoolExecutor(threads or os.cpu_count() or 1))
         results = list(pool.map(lambda row: _timed(row, sandbox), rows))
         peak = sandbox.peak_mb
-    seen: dict[tuple[str, bool], int] = {}
-    mismatched = []
-    for row, (verdict, _) in zip(rows, results, strict=True):
-        if verdict.status is not Status.ERROR:
-            seen[row["must"], verdict.ok] = seen.get((row["must"], verdict.ok), 0) + 1
-        if verdict.status is Status.ERROR or verdict.ok != (row["must"] == "pass"):
-            mismatched.append(row["id"])
+    verdicts = [verdict for verdict, _ in results]
+    seen = Counter((row["must"], verdict.ok) for row, verdict in zip(rows, verdicts, strict=True))
+    mismatched = [row["id"] for row, verdict in zip(rows, verdicts, strict=True)
+                  if verdict.status is Status.ERROR or verdict.ok != (row["must"] == "pass")]
     times = sorted(seconds for _, seconds in results)
     return Report(
         suite=path.stem, cases=len(rows),
-        true_accept=seen.get(("pass", True), 0), false_accept=seen.get(("fail", True), 0),
-        true_reject=seen.get(("fail", False), 0), false_reject=seen.get(("pass", False), 0),
-        unknown=len(rows) - sum(seen.values()),
+        true_accept=seen["pass", True], false_accept=seen["fail", True],
+        true_reject=seen["fail", False], false_reject=seen["pass", False],
+        unknown=sum(verdict.status is Status.ERROR for verdict in verdicts),
         mean_ms=round(1000 * sum(times) / len(times), 2),
         p99_ms=round(1000 * times[math.ceil(0.99 * len(times)) - 1], 2),
         peak_mb=round(peak, 1), mismatched=tuple(mismatched),

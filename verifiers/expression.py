@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-_TOKEN = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)|(?P<name>sqrt|[A-Za-z])|(?P<op>\*\*|//|[-+*/^()])|(?P<space> +)")
+_TOKEN = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)|(?P<name>sqrt|sin|cos|exp|ln|log|abs|int|[A-Za-z])"
+                    r"|(?P<op>\*\*|//|[-+*/^()])|(?P<space> +)")
 _MAX_BITS = 4096  # of a numerator or denominator while evaluating: no power tower grows further
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "^": 4}
 
@@ -43,6 +44,14 @@ class Sqrt:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A function of one argument."""
+
+    name: str
+    argument: Node
+
+
+@dataclass(frozen=True, slots=True)
 class Negate:
     """Unary minus."""
 
@@ -51,14 +60,14 @@ class Negate:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """left op right, with op one of + - * / ^; the right side of ^ is a Number."""
+    """left op right, with op one of + - * / ^; the right side of ^ is a Number, or anything beside functions."""
 
     op: str
     left: Node
     right: Node
 
 
-Node = Number | Name | Sqrt | Negate | Binary
+Node = Number | Name | Sqrt | Call | Negate | Binary
 
 
 def parse_expression(
@@ -73,6 +82,7 @@ def parse_expression(
     implicit: bool = False,
     decimals: bool = False,
     sqrt: bool = False,
+    functions: frozenset[str] = frozenset(),
 ) -> Node:
     """Read an expression of ASCII decimal integers, + - * /, parentheses and unary minus.
 
@@ -81,16 +91,19 @@ def parse_expression(
         names: one-letter variables that may occur.
         max_chars, max_digits, max_depth, max_operands: caps on the text, each number, the nesting of parentheses
             and signs, and the number of leaves.
-        max_power: the largest exponent of `^`, a literal; 0 forbids powers.
+        max_power: the largest exponent of `^`, a literal; 0 forbids powers. Beside functions an exponent is any
+            expression (e^(2x), x^-1); only that of a function's own name (sin^2(x)) stays a literal.
         implicit: allow products without a sign (2x, 3(x+1)), as tight as `*`; the right factor is no number.
         decimals: allow 1.5, read exactly.
         sqrt: allow sqrt(n) of a whole number n.
+        functions: names among sin, cos, exp, ln, log, abs and int that may be applied: sin(x), sin 2x, sin^2(x).
 
     Raises BadExpression.
     """
     if len(text) > max_chars:
         raise BadExpression(f"an expression of {len(text)} characters; at most {max_chars} are allowed")
-    return _Parser(text, names, max_digits, max_depth, max_operands, max_power, implicit, decimals, sqrt).parse()
+    return _Parser(text, names, max_digits, max_depth, max_operands, max_power, implicit, decimals, sqrt,
+                   functions).parse()
 
 
 class _Parser:
@@ -98,10 +111,10 @@ class _Parser:
 
     def __init__(
         self, text: str, names: frozenset[str], max_digits: int, max_depth: int, max_operands: int, max_power: int,
-        implicit: bool, decimals: bool, sqrt: bool,
+        implicit: bool, decimals: bool, sqrt: bool, functions: frozenset[str],
     ) -> None:
         self.names, self.max_digits, self.max_depth, self.max_power = names, max_digits, max_depth, max_power
-        self.implicit, self.decimals, self.sqrt = implicit, decimals, sqrt
+        self.implicit, self.decimals, self.sqrt, self.functions = implicit, decimals, sqrt, functions
         self.operands_left = max_operands
         self.tokens = self._tokens(text)
         self.at = 0
@@ -155,10 +168,14 @@ class _Parser:
         if self.tokens[self.at] != "^" or not self.max_power:
             return node
         self.at += 1
+        exponent = self._factor(self._deeper(depth)) if self.functions else self._literal_power()
+        return Binary("^", node, exponent)
+
+    def _literal_power(self) -> Number:
         exponent = self._next()
         if not exponent.isdigit() or len(exponent) > 3 or int(exponent) > self.max_power:
             raise BadExpression(f"an exponent must be a whole number up to {self.max_power}, not {exponent[:20]!a}")
-        return Binary("^", node, Number(int(exponent)))
+        return Number(int(exponent))
 
     def _atom(self, depth: int) -> Node:
         token = self._next()
@@ -166,6 +183,8 @@ class _Parser:
             node = self._sum(self._deeper(depth))
             self._expect(")")
             return node
+        if token in self.functions:
+            return self._call(token, depth)
         self.operands_left -= 1
         if self.operands_left < 0:
             raise BadExpression("too many numbers in an expression")
@@ -181,6 +200,22 @@ class _Parser:
         if token in self.names:
             return Name(token)
         raise BadExpression(f"unexpected {token[:20]!a} in an expression" if token else "the expression breaks off")
+
+    def _call(self, name: str, depth: int) -> Node:
+        """sin(2x), sin 2x, sin^2(x); without parentheses, the argument ends with its first name."""
+        power = None
+        if self.tokens[self.at] == "^":
+            self.at += 1
+            power = self._literal_power()
+        bare = self.tokens[self.at] != "("
+        argument = self._atom(self._deeper(depth))
+        if bare and isinstance(argument, Number) and self.tokens[self.at] in self.names:
+            argument = Binary("*", argument, self._atom(depth))
+        follower = self.tokens[self.at]
+        if bare and (follower == "^" or (follower in ("*", "/") and isinstance(argument, Number))):
+            raise BadExpression(f"the argument of {name} needs parentheses")
+        call = Call(name, argument)
+        return call if power is None else Binary("^", call, power)
 
     def _number(self, token: str) -> Number:
         if len(token) > self.max_digits + ("." in token):
@@ -222,6 +257,8 @@ def evaluate(node: Node, values: Mapping[str, Fraction] | None = None) -> Fracti
             if root * root != radicand:
                 raise BadExpression(f"sqrt({radicand}) is irrational")
             return Fraction(root)
+        case Call(name):
+            raise BadExpression(f"{name}(...) is no rational number")
         case Negate(operand):
             return -evaluate(operand, values)
         case Binary(op, left, right):
@@ -240,6 +277,8 @@ def _apply(op: str, a: Fraction, b: Fraction) -> Fraction:
             raise BadExpression("division by zero")
         result = a / b
     else:
+        if b < 0 or b.denominator != 1:
+            raise BadExpression("an exponent must be a whole number")
         if max(a.numerator.bit_length(), a.denominator.bit_length()) * b > _MAX_BITS:
             raise BadExpression("a number grows too large")
         result = a ** int(b)
@@ -251,7 +290,7 @@ def _apply(op: str, a: Fraction, b: Fraction) -> Fraction:
 def leaves(node: Node) -> Iterator[Number | Name | Sqrt]:
     """The numbers, names and roots, left to right; exponents are no leaves."""
     match node:
-        case Negate(operand):
+        case Negate(operand) | Call(_, operand):
             yield from leaves(operand)
         case Binary(op, left, right):
             yield from leaves(left)
@@ -274,13 +313,16 @@ def _render(node: Node, implicit: bool) -> str:
             return name
         case Sqrt(radicand):
             return f"sqrt({radicand})"
+        case Call(name, argument):
+            return f"{name}({_render(argument, implicit)})"
         case Negate(operand):
             return "-" + _wrapped(operand, 3, implicit)
         case Binary(op, left, right):
             rank = _PRECEDENCE[op]
             head = _wrapped(left, rank + (op == "^"), implicit, leading=op != "^")
             tail = _wrapped(right, rank + 1, implicit)
-            if op == "*" and implicit and not tail[0].isdigit():
+            apart = tail[0].isalpha() and tail[1:2].isalpha() and not head.lstrip("-").isdigit()  # x*sin(x), 2sin(x)
+            if op == "*" and implicit and not tail[0].isdigit() and not apart:
                 return head + tail
             return head + op + tail
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from verifiers.expression import (
     BadExpression,
     Binary,
+    Call,
     Name,
     Negate,
     Node,
@@ -122,7 +123,7 @@ def _surd(node: Node, r: int) -> tuple[Fraction, Fraction]:
                 norm = c * c - d * d * r
                 c, d = c / norm, -d / norm
             return a * c + b * d * r, a * d + b * c
-        case Name():
+        case Name() | Call():
             raise BadAnswer("a value must be a number")
 
 
@@ -203,7 +204,7 @@ def _to_sympy(node: Node) -> sympy.Expr:
                     raise ZeroDivisionError
                 return a / b
             return a + b if op == "+" else a - b if op == "-" else a * b
-        case Name():
+        case Name() | Call():
             raise BadAnswer("a value must be a number")
 
 

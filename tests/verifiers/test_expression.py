@@ -146,3 +146,38 @@ def test_any_text_parses_or_is_refused(text: str) -> None:
     assert all(isinstance(leaf, Number | Name | Sqrt) for leaf in leaves(node))
     assert parse_expression(render(node, implicit=True), names=X, implicit=True, max_power=3, sqrt=True, max_depth=64,
                             max_chars=400)
+
+_CALLS = frozenset({"sin", "ln", "exp"})
+
+
+def parse_calls(text: str) -> Node:
+    return parse_expression(text, names=frozenset("xe"), implicit=True, max_power=9, functions=_CALLS)
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [("sin(2x)", "sin(2x)"), ("sin 2x", "sin(2x)"), ("sin^2(x)", "sin(x)^2"), ("x sin x", "x*sin(x)"),
+     ("ln 2", "ln(2)"), ("2sin(x)exp(x)", "2sin(x)*exp(x)"), ("e^(2x)", "e^(2x)"), ("x^-1", "x^(-1)"),
+     ("e^-x", "e^(-x)"), ("x^2^3", "x^(2^3)"),
+     ("sin x/2", "sin(x)/2"), ("sin(x)^2", "sin(x)^2"), ("-sin(x)", "-sin(x)"), ("sin(ln(x))", "sin(ln(x))")],
+)
+def test_functions(text: str, rendered: str) -> None:
+    node = parse_calls(text)
+    assert render(node, implicit=True) == rendered
+    assert parse_calls(rendered) == node
+
+
+@pytest.mark.parametrize("text", ["sin", "sin()", "sin x^2", "sin 3*x", "sin -x", "cos(x)", "sin^x(x)", "sin(x",
+                                  "sinx2", "sin^99(x)", "sin " * 40 + "x", "x^" * 40 + "x", "expx^2"])
+def test_functions_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(BadExpression):
+        parse_calls(text)
+
+
+def test_functions_have_no_rational_value() -> None:
+    for text in ("sin(1)", "2^-1", "2^(1/2)"):
+        with pytest.raises(BadExpression):
+            evaluate(parse_calls(text))
+    assert list(leaves(parse_calls("sin(2x)+1"))) == [Number(2), Name("x"), Number(1)]
+    with pytest.raises(BadExpression):
+        parse_expression("sin(x)", names=X, implicit=True)
