@@ -72,7 +72,7 @@ def test_a_report_counts(tmp_path: Path) -> None:
     report = asdict(run(path))
     assert report.pop("mean_ms") > 0 and report.pop("p99_ms") > 0 and report.pop("peak_mb") > 0
     assert report == {
-        "suite": "some", "cases": 5, "true_accept": 1, "false_accept": 1, "true_reject": 1, "false_reject": 1,
+        "suite": "some", "cases": 5, "true_accept": 1, "false_accept": 1, "true_reject": 2, "false_reject": 1,
         "unknown": 1, "mismatched": ("false reject", "false accept", "no tests"),
     }
 

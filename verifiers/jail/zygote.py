@@ -41,6 +41,8 @@ PREPARED = 16  # rooms
 # What programs often import, read once before any fork; what is large or seldom needed would make all forks slower.
 PRELOADED = ("collections", "copy", "dataclasses", "functools", "heapq", "itertools", "math", "operator", "re",
              "typing")
+# What canaries import besides. Without a root of its own a job may be unable to reach the library, being nobody.
+OUT_OF_REACH = ("ctypes", "errno", "mmap", "socket", "threading")
 
 
 @dataclass
@@ -194,7 +196,7 @@ def main() -> None:
     if "pid" not in missing:
         kernel.die_with_parent(signal.SIGKILL)
     os.environ.clear()  # of what the loader was told
-    for name in PRELOADED:
+    for name in (*PRELOADED, *(OUT_OF_REACH if "mount" in missing else ())):
         importlib.import_module(name)
     runner.warm_up()
     gc.collect()
