@@ -46,7 +46,9 @@ def _check_scalars(what: str, constructor: functools.partial[Any], more: Mapping
     for name, parameter in parameters.items():
         if name not in given and parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
             raise BadInput(f"{what}.{name} is missing; it must be given")
-    function = constructor.func.__init__ if isinstance(constructor.func, type) else constructor.func
+    function: Any = constructor.func
+    if isinstance(function, type):
+        function = function.__init__  # type: ignore[misc]
     try:
         hints = get_type_hints(function)
     except NameError:  # annotated with names that only a type checker imports: the constructor judges alone
