@@ -94,7 +94,7 @@ def read_run(path: Path) -> Run:
         results = pq.read_table(path / "results.parquet", schema=RESULTS).to_pylist()
         rows = pq.read_table(path / "trace.parquet", schema=TRACE).to_pylist()
         manifest["search"], manifest["policy"], manifest["domain"], manifest["split"]
-        if manifest["status"] == "running":
+        if manifest.get("status") == "running":
             raise BadInput(f"the evaluation in {path} has not ended")
     except BadInput:
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 
 from search import rules
@@ -18,13 +19,13 @@ class MCTS(Anytime):
     """One loop of selection, expansion, evaluation and backup, with the rules handed in.
 
     A simulation walks from the root by the selection rule to a node where the best thing to do is to draw more
-    thoughts, draws them from the policy (each comes with its value), and backs up. Solved, dead and exhausted
-    subtrees are backed up exactly. Simulations run in flight and land in launch order: the tree depends on the seed,
-    the budget and `in_flight`, never on which request was faster.
+    thoughts, draws them from the policy (each comes with its value), and backs up. The next one goes on from the best
+    of the new thoughts, so that a line once begun is written to its end: only an end can be proved, or vote. Solved,
+    dead and exhausted subtrees are backed up exactly. Simulations run in flight and land in launch order: the tree
+    depends on the seed, the budget and `in_flight`, never on which request was faster.
 
-    The defaults were found on puzzles like Game of 24 with synthetic policies of several strengths; the results are
-    flat around them. What matters is to back up the best, not the mean, and to decide one simulation at a time while
-    tokens are few: hence `ramp`.
+    What matters is to back up the best, not the mean, and to decide one simulation at a time while tokens are few:
+    hence `ramp`. The defaults were found on validation problems of countdown and arithmetic (docs/log.md).
 
     Args:
         check_thoughts, max_depth: see Anytime.
@@ -36,6 +37,7 @@ class MCTS(Anytime):
         in_flight: simulations in flight at most.
         ramp: where tokens or simulations are limited, one more is let into flight every `ramp` visits: decisions on
             stale knowledge waste what is counted. Under a budget of seconds alone, idle slots waste it: no ramp.
+        dive: write each line begun to its end before the tree is walked from its root again.
         rollouts: evaluate new nodes that came without a value by one independent line to its end.
         select, widen, backup: rules that replace Puct(c_puct, patience),
             ProgressiveWidening(k_init, widen_c, widen_alpha) and `rules.best`.
@@ -45,14 +47,15 @@ class MCTS(Anytime):
         self,
         check_thoughts: bool = True,
         max_depth: int = 24,
-        k_init: int = 2,
+        k_init: int = 1,
         k_more: int = 1,
         c_puct: float = 0.1,
         patience: float = 3.0,
         widen_c: float = 2.0,
         widen_alpha: float = 0.5,
-        in_flight: int = 16,
+        in_flight: int = 32,
         ramp: int = 16,
+        dive: bool = True,
         rollouts: bool = False,
         select: rules.Select | None = None,
         widen: rules.Widen | None = None,
@@ -62,11 +65,12 @@ class MCTS(Anytime):
         at_least_one(k_init=k_init, k_more=k_more, in_flight=in_flight, ramp=ramp)
         within(0, math.inf, c_puct=c_puct, widen_c=widen_c)
         within(0, 1, widen_alpha=widen_alpha)
-        yes_or_no(rollouts=rollouts)
+        yes_or_no(dive=dive, rollouts=rollouts)
         within(1e-3, math.inf, patience=patience)
         self.k_init, self.k_more = k_init, k_more
         self.in_flight, self.ramp = in_flight, ramp
         self.rollouts = rollouts
+        self.dive = dive
         self.select = select or rules.Puct(c_puct, patience)
         self.widen = widen or rules.ProgressiveWidening(k_init, widen_c, widen_alpha)
         self.backup = backup or rules.best
@@ -75,8 +79,10 @@ class MCTS(Anytime):
         """Simulate until the meter is out, an answer is proved, or the tree is exhausted."""
         tree, votes = thinking.tree, TreeVotes(thinking)
 
+        going_on: deque[Node] = deque()
+
         def launch() -> Flight | None:
-            node = self._leaf(tree)
+            node = next_of(going_on) or self._leaf(tree)
             flight = None if node is None else take_off(thinking, node, self.k_more if node.drawn else self.k_init)
             if flight is not None:
                 for step in path(flight.node):
@@ -91,6 +97,9 @@ class MCTS(Anytime):
                 step.pending -= 1
                 step.visits += 1
                 step.q = self.backup(step)
+            alive = [child for child in children if not child.closed]
+            if self.dive and alive:
+                going_on.append(max(alive, key=lambda child: (child.q, child.logprob)))
             return answer
 
         def in_flight() -> int:
@@ -126,3 +135,12 @@ class MCTS(Anytime):
                 votes.add(line, line_logprob(child))
                 answer = votes.stand(thinking) or answer
         return answer
+
+
+def next_of(nodes: deque[Node]) -> Node | None:
+    """Take the first node that nobody has drawn thoughts at meanwhile."""
+    while nodes:
+        node = nodes.popleft()
+        if not (node.closed or node.opening or node.drawn):
+            return node
+    return None

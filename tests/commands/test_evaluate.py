@@ -132,7 +132,7 @@ def test_results_do_not_depend_on_how_the_work_is_spread(run, monkeypatch, extra
         (["workers=0"], ["workers"]),
         (["concurrent=no"], ["concurrent", "auto"]),
         (["search.last=many"], ["search.last='many'", "whole number"]),
-        (["search={a: 1}"], ["search", "sweep"]),
+        (["search={a: 1}"], ["search is chosen by name", "greedy"]),
         (["budget=0tok"], ["positive"]),
         (["output=xml"], ["json"]),
         (["policy=missing"], ["nowhere"]),
@@ -156,7 +156,7 @@ def test_two_runs_never_share_a_directory(run, tmp_path: Path):
     assert run("evaluate", *options, "hydra.run.dir=runs/one").code == 0
     before = {path: path.read_bytes() for path in (tmp_path / "runs" / "one").iterdir()}
     assert "holds a run already" in run("evaluate", *options, "hydra.run.dir=runs/one").complaint
-    assert "holds a run already" in run("solve", "guess 3", *FAKES[1:], "run_dir=runs/one").complaint
+    assert "holds a run already" in run("solve", "guess 3", *FAKES, "run_dir=runs/one").complaint
     assert {path: path.read_bytes() for path in (tmp_path / "runs" / "one").iterdir()} == before
 
 

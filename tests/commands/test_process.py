@@ -102,8 +102,8 @@ def test_more_ctrl_cs_are_as_quiet_as_one(tmp_path: Path):
 
 
 def test_ctrl_c_before_any_problem_is_done_leaves_no_run(tmp_path: Path):
-    process = start(tmp_path, "evaluate", *FAKES, "split=twenty", "search.pause=50", "budget=100s",
-                    "hydra.run.dir=runs/none")
+    process = start(tmp_path, "evaluate", *FAKES, "split=test", "limit=3", "split_seed=5", "search.pause=50",
+                    "budget=100s", "hydra.run.dir=runs/none")
     out, err = interrupt_when(process, lambda: (tmp_path / "runs/none/manifest.json").exists() and not time.sleep(0.5))
     assert process.returncode == 130 and out == "" and "there is no run" in err and len(err.splitlines()) == 1
     assert not (tmp_path / "runs" / "none").exists()

@@ -6,14 +6,14 @@ import math
 
 import pytest
 
-from policy.base import Thought
+from policy.base import Sampling, Thought
 from policy.budget import Budget
 from policy.scripted import Scripted, evenly
 from search import rules
 from search.mcts import MCTS
 from search.thinking import Thinking
 from search.tree import Node, Outcome, Step, attach, close_upwards, line_logprob, size
-from tests.search.riddles import SECRET, RiddleJudge, answers, grown, riddle, solve, visits
+from tests.search.riddles import SECRET, RiddleJudge, answers, forest, grown, riddle, solve, visits
 from verifiers.base import State
 
 SCRIPT = {
@@ -41,6 +41,25 @@ def node(*steps: Step, spent: bool = False, value: float | None = None) -> Node:
 async def test_golden_tree() -> None:
     policy = Scripted(SCRIPT)
     thinking = await grown("mcts", SCRIPT, "1000tok", policy=policy)
+    draws = [("/".join(call.state.thoughts), call.first) for call in policy.calls[3:]]
+    assert draws == [
+        ("", 0), ("a", 0), ("a/a1", 0),  # the first line leads nowhere
+        ("", 1), ("b", 0), ("b/b1", 0),  # another is begun at the root, and ends refuted
+        ("b", 1), ("b/b1", 1),  # b is valued most: it is widened (by an illegal thought), and so is b1
+        ("a", 1), ("a/a2", 0), ("b", 2), ("b/b3", 0),  # what is left of a and b, each to its end
+        ("", 2), ("c", 0), ("c/c1", 0), ("c/c1", 1),
+    ]  # fmt: skip
+    assert {call.k for call in policy.calls} == {1}
+    assert visits(thinking.tree) == {
+        "": 16, "a": 4, "a/a1": 1, "a/a2": 1, "b": 6, "b/b1": 2, "b/b3": 1, "c": 3, "c/c1": 2, f"c/c1/={SECRET}": 1,
+    }  # fmt: skip
+    assert thinking.standing is not None and thinking.standing.thoughts == ("c", "c1", f"={SECRET}")
+    assert thinking.tree.solved and thinking.tree.q == 1.0
+
+
+async def test_golden_tree_without_diving() -> None:
+    policy = Scripted(SCRIPT)
+    thinking = await grown("mcts", SCRIPT, "1000tok", policy=policy, dive=False, k_init=2)
     draws = [("/".join(call.state.thoughts), call.first, call.k) for call in policy.calls[3:]]
     assert draws == [
         ("", 0, 2), ("b", 0, 2), ("b/b1", 0, 2),  # b is valued most, but both its ends are refuted
@@ -172,6 +191,16 @@ def test_patience_ends_where_tries_stay_in_vain() -> None:
     assert rules.Puct(0.0, patience=6.0)(root, False) == [b, a]
     b.visits, root.visits = 4, 8
     assert rules.Puct(0.0, patience=6.0)(root, False) == [a, b]
+
+
+@pytest.mark.parametrize("in_flight", [1, 4])
+async def test_a_dive_does_not_ask_twice_at_one_node(in_flight: int) -> None:
+    policy = Scripted(forest(3, (1, 2, 0)))
+    thinking = Thinking(riddle(), policy, RiddleJudge(), Budget(seconds=60).start(lambda: 0.0), 1)
+    async with thinking:
+        await answers(MCTS(in_flight=in_flight).run(thinking))
+    asked = [(call.state.thoughts, call.first) for call in policy.calls if call.sampling is Sampling.DISTINCT]
+    assert thinking.verified and len(asked) == len(set(asked))
 
 
 def test_widening_grows_with_visits_and_never_asks_a_spent_node() -> None:
