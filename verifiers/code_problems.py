@@ -35,6 +35,7 @@ from verifiers.unit_tests import AssertTest, Suite
 
 MAX_EXAMPLE_CHARS = 500
 _QUOTES = re.compile(r"\"{3}|'{3}")
+_EQUATION = re.compile(r"\s*(?:>>>\s*|[*-]\s*)?([A-Za-z_]\w*\s*\(.*\))\s*(?:==>?|=>|->|\u279e|\u2192)\s*(\S.*?)[.\s]*")
 _HEAD = re.compile(r"^(?:async[ \t]+)?def[ \t]+(\w+)[ \t]*\(", re.MULTILINE)
 
 
@@ -160,15 +161,21 @@ def _tested(
 
 
 def docstring_tests(head: str, entry_point: str) -> list[str]:
-    """The examples of a docstring (`>>> f(2)` and a literal below it) as assertions; those of other forms are none."""
+    """The examples of a docstring as assertions: `>>> f(2)` and a literal below it, `f(2) == 4`, `f(2) => 4`.
+
+    Examples of other forms are none: what is not sure to be meant so would refute right programs.
+    """
+    call = re.compile(rf"{re.escape(entry_point)}\s*(\(.*\))", re.DOTALL)
     try:
         # The quotes that end a docstring are no part of what its last example gives.
         examples = doctest.DocTestParser().get_examples(_QUOTES.sub("\n\n", head))
     except ValueError:  # a docstring that only looks as if it had examples
         return []
-    return [f"assert ({example.source.strip()}) == ({example.want.strip()})" for example in examples
-            if re.match(rf"{re.escape(entry_point)}\s*\(", example.source) and _is_literal(example.want)
-            and len(example.source) <= MAX_EXAMPLE_CHARS]
+    pairs = [(example.source.strip(), example.want.strip()) for example in examples]
+    if not pairs:
+        pairs = [(line[1], line[2]) for line in map(_EQUATION.fullmatch, head.splitlines()) if line is not None]
+    return [f"assert ({source}) == ({want})" for source, want in pairs
+            if (called := call.fullmatch(source)) and _is_literal(f"{called[1][:-1]},)") and _is_literal(want)]
 
 
 def _is_literal(text: str) -> bool:

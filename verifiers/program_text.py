@@ -38,7 +38,8 @@ def whole_program(head: str, entry_point: str, text: str) -> str:
 def blocks(lines: Sequence[str]) -> tuple[list[tuple[str, str]], tuple[str, str] | None]:
     """Fenced blocks of a text: (language, content) of those that are closed, and of one still open at the end."""
     closed: list[tuple[str, str]] = []
-    language, content = "", None
+    language = ""
+    content: list[str] | None = None
     for line in lines:
         fence = _FENCE.fullmatch(line)
         if fence is None:

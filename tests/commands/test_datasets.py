@@ -49,7 +49,7 @@ def test_rows_without_their_field_are_errors_and_counted_apart(run: Run, file: s
     (["domain=custom"], "domain.score is missing"), (["domain=reasoning_gym"], "domain.task is missing"),
     (["domain=reasoning_gym", "domain.task=simple_integration"], "refused: its scorer runs the answer"),
     (["domain=gsm8k", "domain.prompt=nowhere.txt"], "nowhere.txt"),
-    (["tools=calculator", "tools.max_result=2"], "max_result"),
+    (["tools=calculator", "tools.max_result=2", "limit=1"], "max_result"),
     (["domain=humaneval", "domain.path='datasets:no/such:test'"], "needs the package datasets"),
 ])
 def test_what_cannot_be_is_refused_in_one_line(run: Run, options: list[str], said: str) -> None:

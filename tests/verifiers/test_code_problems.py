@@ -146,6 +146,9 @@ def test_examples_of_docstrings() -> None:
             '    >>> f("a")\n    \'b\'\n    """\n')
     assert docstring_tests(head, "f") == ["assert (f(1)) == (2)", "assert (f(\n  2)) == ([3,\n 4])",
                                           "assert (f(\"a\")) == ('b')"]
+    plain = ('def f(x):\n    """ A.\n    f(1) == 2\n    * f([3]) => "a"\n    f(x) -> 5\n    f(6) ==> g\n'
+             '    g(7) == 8\n    """')
+    assert docstring_tests(plain, "f") == ["assert (f(1)) == (2)", 'assert (f([3])) == ("a")']
     assert docstring_tests("    >>> f(1)\n  2", "f") == [] == docstring_tests("", "f")
     assert docstring_tests(f"    >>> f(1)\n    {'[' * 400}{']' * 400}", "f") == []
 
@@ -157,8 +160,8 @@ def test_a_problem_can_be_sealed_only_once_it_is_posed() -> None:
         humaneval().check(problem.sealed(), "")
 
 
-# The examples in these docstrings are not what their tests demand.
-WRONG_EXAMPLES = {"median"}
+# The examples in these docstrings are not what their tests demand: another number, and ("Venus") for ("Venus",).
+WRONG_EXAMPLES = {"median", "bf"}
 
 
 @pytest.mark.heavy
@@ -175,4 +178,4 @@ async def test_all_of_humaneval() -> None:
         checked += verdict is not None
         if verdict is not None and not verdict.ok:
             refuted.add(row["entry_point"])
-    assert failed == [] and refuted == WRONG_EXAMPLES and checked >= 80
+    assert failed == [] and refuted == WRONG_EXAMPLES and checked >= 110

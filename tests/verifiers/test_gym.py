@@ -153,6 +153,15 @@ def gold_of(problem: Problem) -> str:
     return colouring(metadata["puzzle"]) if item["task"] == "graph_color" else unscrambled(metadata["scramble_moves"])
 
 
+def fits(puzzle: list[list[str]], board: str) -> bool:
+    """Has a board as many queens as rows, none attacking another, and those of the puzzle among them?"""
+    rows = [line.split() for line in board.split("\n")]
+    queens = [(r, c) for r, row in enumerate(rows) for c, cell in enumerate(row) if cell == "Q"]
+    given = [(r, c) for r, row in enumerate(puzzle) for c, cell in enumerate(row) if cell == "Q"]
+    free = all(r != s and c != d and abs(r - s) != abs(c - d) for (r, c), (s, d) in itertools.combinations(queens, 2))
+    return free and len(queens) == len(rows) == len(puzzle) and set(given) <= set(queens)
+
+
 def itself_valid(problem: Problem, gold: str, answer: str) -> bool:
     """Is another text a right answer too? By what the task means, not by what is being tested."""
     task = json.loads(problem.reference or "")["task"]
@@ -160,6 +169,8 @@ def itself_valid(problem: Problem, gold: str, answer: str) -> bool:
         return True
     if task in NUMBERS:
         return gold.strip("-0. ") == "" == answer.strip("-0. ")  # 0 and -0
+    if task == "n_queens":
+        return fits(dataset_of(problem)[1]["metadata"]["puzzle"], answer)
     # The package's scorer is strict in these, and another item's answer can be right.
     if task in ("graph_color", "jugs", "sokoban", "shortest_path", "knights_knaves", "rubiks_cube"):
         dataset, item = dataset_of(problem)
@@ -196,9 +207,9 @@ def test_scorers_that_are_asked_run_nothing() -> None:
     from reasoning_gym.factory import DATASETS
 
     dangers = {"eval", "exec", "sympify", "parse_expr", "literal_eval", "compile", "__import__", "lambdify", "loads"}
+    harmless = {"json.loads", "re.compile"}
     assert set(DATASETS) == ACCEPTED | REFUSED.keys()
     for task in SCORED:
         module = ast.parse(inspect.getsource(inspect.getmodule(DATASETS[task][0])))  # type: ignore[arg-type]
-        names = {node.func.id if isinstance(node.func, ast.Name) else node.func.attr for node in ast.walk(module)
-                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)}
-        assert names & dangers <= {"loads"}, task  # of JSON
+        called = {ast.unparse(node.func) for node in ast.walk(module) if isinstance(node, ast.Call)} - harmless
+        assert not {name.rpartition(".")[2] for name in called} & dangers, task
