@@ -36,7 +36,7 @@ class Canary:
 
 
 _HELPERS = """
-import ctypes, errno, os, socket, threading
+import ctypes, errno, mmap, os, socket, threading
 libc = ctypes.CDLL(None, use_errno=True)
 def refused(number, action, *args):
     try: action(*args)
@@ -74,8 +74,8 @@ def attack(bait):
 """),
     Canary("rlimits", ("seccomp",), """
 def attack(bait):
-    try: return len(bytearray(1 << 34)) < 0 or "memory has no end"
-    except MemoryError: pass
+    try: return mmap.mmap(-1, 1 << 34).size() < 0 or "memory has no end"
+    except OSError: pass
     files = []
     try:
         while len(files) < 512: files.append(os.dup(1))

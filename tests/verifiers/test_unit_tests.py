@@ -226,12 +226,12 @@ def mutants(program: str) -> Iterator[str]:
 
 
 def rejected_by_plain_execution(program: str, row: dict[str, Any]) -> bool:
-    """Do the task's own tests fail, as they are meant to be run? In a process of its own, for mutants hang too."""
+    """Do the task's own tests fail, as they are meant to be run? In a process of its own; what hangs is undecided."""
     code = f"{program}\n{row['test']}\ncheck({row['entry_point']})\n"
     try:
         done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, timeout=5, check=False)
     except subprocess.TimeoutExpired:
-        return True
+        return False
     return done.returncode != 0
 
 
@@ -239,7 +239,7 @@ def rejected_by_plain_execution(program: str, row: dict[str, Any]) -> bool:
 @pytest.mark.timeout(1200)
 def test_mutants_that_the_tests_reject_fail(sandbox: Sandbox) -> None:
     cases = [(row, program) for row in humaneval() for program in mutants(row["prompt"] + row["canonical_solution"])]
-    cases = cases[::3]
+    cases = cases[::2]
     with ThreadPoolExecutor(2) as pool:
         rejected = list(pool.map(lambda case: rejected_by_plain_execution(case[1], case[0]), cases))
     kept = [case for case, bad in zip(cases, rejected, strict=True) if bad]

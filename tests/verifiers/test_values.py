@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifiers.jail import values
@@ -19,6 +19,7 @@ LEAVES = (
     | st.text(st.characters(codec=None, categories=("Cs", "L", "N", "P", "Cc")))
 )
 KEYS = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3).map(tuple) | st.frozensets(inner, max_size=3))
+SOME = settings(max_examples=50)
 VALUES = st.recursive(
     LEAVES,
     lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(KEYS, inner) | st.sets(KEYS),
@@ -50,16 +51,19 @@ def has_nan(value: Any) -> bool:
     return isinstance(value, list | tuple | set | frozenset) and any(map(has_nan, value))
 
 
+@SOME
 @given(VALUES)
 def test_a_value_arrives_as_it_was(value: object) -> None:
     assert described(values.decode(through(value))) == described(value)
 
 
+@SOME
 @given(VALUES)
 def test_a_value_is_the_same_as_itself_unless_nan_is_in_it(value: object) -> None:
     assert values.same(values.encode(value), through(value)) is not has_nan(value)
 
 
+@SOME
 @given(VALUES, VALUES)
 def test_values_of_different_texts_differ(one: object, other: object) -> None:
     if described(one).replace("-0", "0") != described(other).replace("-0", "0"):

@@ -8,16 +8,12 @@ thrown away with all that is in it.
 from __future__ import annotations
 
 import os
-import random
 import time
 from dataclasses import dataclass
 
 from verifiers.jail import kernel
 
 _AGE = 0.02  # a room is used only when this old, lest a change fall into the clock tick in which it was made [s]
-_CHANCE = random.SystemRandom()  # the state of a generator could be read by every fork
-
-
 @dataclass(frozen=True)
 class Room:
     """An empty place.
@@ -64,7 +60,8 @@ class Rooms:
             self.prepare(1, size)
         ready = time.monotonic() - _AGE
         aged = [place for place, room in enumerate(self._free) if room.born <= ready]
-        room = self._free.pop(_CHANCE.choice(aged or range(len(self._free))))
+        aged = aged or list(range(len(self._free)))
+        room = self._free.pop(aged[int.from_bytes(os.urandom(4), "big") % len(aged)])
         if self._path and room.size != size:
             room = self._remade(room, size)
         if self._path:

@@ -18,7 +18,6 @@ import builtins
 import os
 import struct
 import sys
-import threading
 import types
 from typing import Any, NoReturn
 
@@ -101,6 +100,8 @@ def _call(asked: dict[str, Any], channel: int) -> dict[str, Any]:
 
 
 def _script(asked: dict[str, Any], channel: int) -> dict[str, Any]:
+    import threading  # only scripts need it, and every fork would carry it
+
     code = _compiled(asked["program"], "program")
     reader, writer = os.pipe()
     os.dup2(reader, 0)

@@ -38,9 +38,9 @@ SLOW_CPU, SLOW_WALL = 0.02, 0.1  # a test takes a few milliseconds; beyond these
 NICE = 10  # of long runners: a tenth of the weight of the others, so that nothing starves and nothing is held up
 TICK = 0.01
 PREPARED = 16  # rooms
-# What programs often import, read once before any fork.
-PRELOADED = ("bisect", "collections", "copy", "dataclasses", "datetime", "functools", "heapq", "itertools", "math",
-             "operator", "random", "re", "string", "threading", "typing")
+# What programs often import, read once before any fork; what is large or seldom needed would make all forks slower.
+PRELOADED = ("collections", "copy", "dataclasses", "functools", "heapq", "itertools", "math", "operator", "re",
+             "typing")
 
 
 @dataclass
