@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
+import select
 import selectors
 import socket
 import subprocess
@@ -232,9 +233,9 @@ class Dispatcher:
                 job.future.set_result(message)
 
     def retire(self, worker: Worker) -> None:
-        """An idle worker goes if it is old, or if enough demoted ones are idle: they never step forward again."""
+        """A worker without a job goes if it is old, runs in idle time only, or is one demoted too many."""
         spare = sum(other.demoted and other.job is None for other in self.workers)
-        if worker.served >= self.limits.comparisons or (worker.demoted and spare > self.limits.front):
+        if worker.served >= self.limits.comparisons or worker.idle or (worker.demoted and spare > self.limits.front):
             self.drop(worker, "", "")
 
     def drop(self, worker: Worker, reason: str, detail: str) -> None:
@@ -259,12 +260,14 @@ class Dispatcher:
                 self.drop(worker, "timeout", f"no outcome within {self.limits.seconds:g} s")
                 continue
             left = self.limits.patience - (worker.cpu_seconds() - worker.cpu) if worker.pid > 0 else _MOMENT
-            if worker.demoted or (left < _MOMENT and self.busy(demoted=True) < self.limits.demoted):
+            room = worker.demoted or self.busy(demoted=True) < self.limits.demoted
+            if worker.idle or (left < _MOMENT and room):
                 self.demote(worker)
             else:
                 worker.look_at = now + max(left, _MOMENT)
 
     def end(self) -> None:
+        ending = [os.dup(worker.handle) for worker in self.workers if worker.handle >= 0]
         for worker in list(self.workers):
             self.drop(worker, "error", "the math workers were closed")
         self.selector.close()
@@ -274,3 +277,6 @@ class Dispatcher:
             self.control.close()
             self.zygote.kill()
             self.zygote.wait()
+        for handle in ending:  # a killed process takes a moment: nothing shall be left after closing
+            select.select([handle], [], [], _GRACE)
+            os.close(handle)

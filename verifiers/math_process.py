@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 Answer = dict[str, Any]
+_NICE = 10  # of a worker that starts demoted, until it has used its patience
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -58,7 +59,8 @@ class Worker:
         self.buffer = b""
         self.pid = self.handle = -1
         self.job: Job | None = None
-        self.demoted = False
+        self.demoted = False  # no longer, or never, in front
+        self.idle = False  # gets only the time that nobody else wants
         self.served = 0
         self.started = self.cpu = 0.0
         self.look_at = float("inf")
@@ -71,7 +73,8 @@ class Worker:
             return  # it has ended since; its channel will say so
         self.cpu = self.cpu_seconds()
         if self.demoted:
-            self.step_back()
+            with contextlib.suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, pid, _NICE)
 
     def cpu_seconds(self) -> float:
         """CPU time of the process so far; the wall clock where it cannot be read."""
@@ -83,7 +86,7 @@ class Worker:
 
     def step_back(self) -> None:
         """Run from now on only when nobody else wants the processor."""
-        self.demoted = True
+        self.demoted = self.idle = True
         if self.pid > 0:
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setscheduler(self.pid, os.SCHED_IDLE, os.sched_param(0))

@@ -2,8 +2,9 @@
 
 One thread of the calling process talks to all workers. Comparisons that look cheap go first, to a few workers in
 front. One that has used its patience (in CPU time) is demoted: its worker goes on, but only when nobody else wants
-the processor, and a fresh one takes its place in front. What looks dear starts demoted. So a storm of hanging answers
-takes idle time only. Workers end by the kernel's alarm, by a closed channel or with their parent, never by request.
+the processor, and a fresh one takes its place in front. What looks dear starts out of the way, at a lower priority. So
+a storm of hanging answers takes mostly idle time. Workers end by the kernel's alarm, by a closed channel or with their
+parent, never by request.
 """
 
 from __future__ import annotations
