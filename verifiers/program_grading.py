@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import re
-import threading
 from collections.abc import Sequence
 
 from verifiers.base import Evidence, Status, Verdict, correct, unparsable, wrong
 from verifiers.program_expression import MAX_CHARS, BadProgram, NotPython, names, outputs, read_program
 from verifiers.program_steps import Row
-from verifiers.sandbox import Limits, Sandbox, SandboxRefused
+from verifiers.sandbox import Limits, SandboxRefused
+from verifiers.sandboxes import shared_sandbox
 from verifiers.unit_tests import CallTest, Suite, check
 
 Examples = Sequence[tuple[Row, int]]
 LIMITS = Limits(cpu_seconds=1.0, wall_seconds=5.0, memory_bytes=256 * 1024 * 1024)
 _HEAD = re.compile(r"\s*(?:f(?:\([xy, ]*\))?\s*=(?!=)|lambda\s+x(?:\s*,\s*y)?\s*:)?\s*")
-_sandboxes: dict[tuple[int, tuple[str, ...]], Sandbox | SandboxRefused] = {}
-_lock = threading.Lock()
 
 
 def grade_here(examples: Examples, answer: str, evidence: Evidence) -> Verdict | None:
@@ -65,28 +61,3 @@ def expression(answer: str) -> str:
     """The expression of an answer: `f(x)=`, `f=` and `lambda x:` are not part of it."""
     head = _HEAD.match(answer)
     return answer[head.end() if head is not None else 0 :].strip()
-
-
-@atexit.register
-def close_sandboxes() -> None:
-    """End this process's sandboxes; the next answer that needs one starts it anew."""
-    with _lock:
-        for (owner, _), found in _sandboxes.items():
-            if isinstance(found, Sandbox) and owner == os.getpid():
-                found.close()
-        _sandboxes.clear()
-
-
-def shared_sandbox(allow_degraded: tuple[str, ...]) -> Sandbox:
-    """This process's sandbox, started when first needed. Raises SandboxRefused, every time if once."""
-    key = os.getpid(), allow_degraded
-    with _lock:
-        if key not in _sandboxes:
-            try:
-                _sandboxes[key] = Sandbox(LIMITS, allow_degraded)
-            except SandboxRefused as error:
-                _sandboxes[key] = error
-        found = _sandboxes[key]
-    if isinstance(found, SandboxRefused):
-        raise found
-    return found

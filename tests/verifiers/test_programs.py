@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifiers import program_grading
+from verifiers import sandboxes
 from verifiers.base import BadProblem, Domain, Evidence, Judge, Problem, State, Status, split_of
 from verifiers.program_expression import outputs, read_program
 from verifiers.program_steps import ONE, TWO, behaviour, sample
@@ -28,7 +28,7 @@ SEEDS = st.integers(0, 2**63 - 1)
 @pytest.fixture(scope="module", autouse=True)
 def _closed() -> Iterator[None]:
     yield
-    program_grading.close_sandboxes()
+    sandboxes.close_sandboxes()
 
 
 def problem(text: str) -> Problem:
@@ -211,12 +211,12 @@ async def test_many_answers_at_once() -> None:
 
 
 async def test_without_a_sandbox_its_answers_are_errors_and_the_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*args: object) -> None:
+    def refused(**options: object) -> None:
         raise SandboxRefused("the sandbox lacks seccomp")
 
-    program_grading.close_sandboxes()
-    monkeypatch.setattr(program_grading, "Sandbox", refused)
-    monkeypatch.setattr(program_grading, "_sandboxes", {})
+    sandboxes.close_sandboxes()
+    monkeypatch.setattr(sandboxes, "Sandbox", refused)
+    monkeypatch.setattr(sandboxes, "_sandboxes", {})
     for _ in range(2):
         assert DOMAIN.check(problem(LINE), "sum([x,x,1])").status is Status.ERROR
     assert DOMAIN.check(problem(LINE), "2*x+1").ok
