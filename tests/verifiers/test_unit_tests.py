@@ -204,13 +204,19 @@ SWAPS: dict[type, type] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add
                            ast.Or: ast.And, ast.Mod: ast.FloorDiv, ast.FloorDiv: ast.Div}
 
 
-def mutants(program: str) -> Iterator[str]:
-    """The program with one operator exchanged, for every operator."""
-    count = sum(type(node) in SWAPS for node in ast.walk(ast.parse(program)))
+def mutants(program: str, entry_point: str) -> Iterator[str]:
+    """The program with one operator of its entry point exchanged, for every operator.
+
+    What else a prompt defines belongs to the tests too, which keep their own: a mutant of that is no wrong program.
+    """
+    def body(tree: ast.Module) -> ast.AST:
+        return next(node for node in tree.body if getattr(node, "name", "") == entry_point)
+
+    count = sum(type(node) in SWAPS for node in ast.walk(body(ast.parse(program))))
     for chosen in range(count):
         tree = ast.parse(program)
         seen = -1
-        for parent in ast.walk(tree):
+        for parent in ast.walk(body(tree)):
             for name, part in ast.iter_fields(parent):
                 parts = part if isinstance(part, list) else [part]
                 for place, node in enumerate(parts):
@@ -238,7 +244,8 @@ def rejected_by_plain_execution(program: str, row: dict[str, Any]) -> bool:
 @pytest.mark.heavy
 @pytest.mark.timeout(1200)
 def test_mutants_that_the_tests_reject_fail(sandbox: Sandbox) -> None:
-    cases = [(row, program) for row in humaneval() for program in mutants(row["prompt"] + row["canonical_solution"])]
+    cases = [(row, program) for row in humaneval()
+             for program in mutants(row["prompt"] + row["canonical_solution"], row["entry_point"])]
     cases = cases[::2]
     with ThreadPoolExecutor(2) as pool:
         rejected = list(pool.map(lambda case: rejected_by_plain_execution(case[1], case[0]), cases))
