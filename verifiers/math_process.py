@@ -74,7 +74,7 @@ class Worker:
         self.cpu = self.cpu_seconds()
         if self.demoted:
             with contextlib.suppress(ProcessLookupError):
-                os.setpriority(os.PRIO_PROCESS, pid, _NICE)
+                os.setpriority(os.PRIO_PROCESS, pid, max(_NICE, os.nice(0)))  # never up, which takes privileges
 
     def cpu_seconds(self) -> float:
         """CPU time of the process so far; the wall clock where it cannot be read."""

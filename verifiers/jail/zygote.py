@@ -159,7 +159,7 @@ class Zygote:
     @staticmethod
     def lower(which: int, job: Job) -> None:
         with contextlib.suppress(ProcessLookupError):  # it has just ended
-            os.setpriority(which, job.pid, NICE)
+            os.setpriority(which, job.pid, max(NICE, os.nice(0)))  # never up, which takes privileges
 
     def reap(self, job: Job) -> None:
         _, status, usage = os.wait4(job.pid, 0)
