@@ -12,13 +12,15 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m verifiers.conformance", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--math", metavar="FILE.jsonl", help="pairs: id, prediction, gold, equivalent, why")
-    parser.add_argument("--code", metavar="FILE.jsonl", help="programs: id, entry_point, program, tests, must, attack")
+    parser.add_argument("--math", type=Path, metavar="FILE.jsonl", help="pairs: id, prediction, gold, equivalent, why")
+    parser.add_argument("--code", type=Path, metavar="FILE.jsonl",
+                        help="programs: id, entry_point, program, tests, must, attack")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     options = parser.parse_args(arguments)
     mismatched = False

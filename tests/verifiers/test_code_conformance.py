@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.verifiers import traces, unprivileged
+from verifiers import conformance
 from verifiers.base import Status, Verdict
 from verifiers.code_conformance import OWN_SUITE, read_rows, run, suite_of, verdict_of
 from verifiers.sandbox import Limits, Sandbox
@@ -169,3 +170,15 @@ def test_a_storm_leaves_nobody_behind() -> None:
         verdicts = list(pool.map(lambda _: verdict_of(row, sandbox), range(1000)))
     assert {verdict.status for verdict in verdicts} == {Status.TIMEOUT}
     assert traces.difference(before) == {}
+
+
+def test_the_command_line_reads_a_suite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = tmp_path / "some.jsonl"
+    row = {"id": "right", "entry_point": "f", "program": "def f(x): return x + 1", "tests": [[[1], 2]], "must": "pass",
+           "attack": "none"}
+    suite.write_text(json.dumps(row))
+    assert conformance.main(["--code", str(suite), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["true_accept"] == 1
+    suite.write_text(json.dumps({**row, "must": "fail"}))
+    assert conformance.main(["--code", str(suite)]) == 1
+    assert "false_accept 1" in capsys.readouterr().out and conformance.main(["--code", str(tmp_path / "absent")]) == 2
