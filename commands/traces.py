@@ -94,14 +94,12 @@ def read_run(path: Path) -> Run:
         results = pq.read_table(path / "results.parquet", schema=RESULTS).to_pylist()
         rows = pq.read_table(path / "trace.parquet", schema=TRACE).to_pylist()
         manifest["search"], manifest["policy"], manifest["domain"], manifest["split"]
-        if manifest.get("status") == "running":
-            raise BadInput(f"the evaluation in {path} has not ended")
-    except BadInput:
-        raise
     except FileNotFoundError as error:
         raise BadInput(f"{path} is no evaluation: {Path(error.filename).name} is missing") from error
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise BadInput(f"cannot read the evaluation in {path}: {str(error).splitlines()[0]}") from error
+    if manifest.get("status") == "running":
+        raise BadInput(f"the evaluation in {path} has not ended")
     results.sort(key=lambda row: row["index"])
     trace: dict[str, list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: (row["index"], row["answer_number"])):
