@@ -20,11 +20,13 @@ IGNORE = -100  # the label that cross entropy leaves out
 NO_VALUE = -1.0
 # Demonstrations are drawn this many batches at a time and sorted by length, so that a batch holds little padding.
 WINDOW = 16
+# Batches have few shapes, because a CPU's kernels are made anew for each one (a third of a step otherwise).
+ROWS, COLUMNS = 4, 8
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One optimisation step's sequences, right-padded.
+    """One optimisation step's sequences, right-padded; B and T are multiples of ROWS and COLUMNS.
 
     Attributes:
         tokens: int64 [B, T].
@@ -79,7 +81,7 @@ class Encoder:
         return Encoded(tokens, len(tokens), tuple(marks))
 
     def batch(self, sequences: Sequence[Encoded]) -> Batch:
-        shape = (len(sequences), max(len(s.tokens) for s in sequences))
+        shape = (_up(len(sequences), ROWS), _up(max(len(s.tokens) for s in sequences), COLUMNS))
         tokens = np.full(shape, self.pad, dtype=np.int64)
         labels = np.full(shape, IGNORE, dtype=np.int64)
         values = np.full(shape, NO_VALUE, dtype=np.float32)
@@ -153,6 +155,10 @@ class Outcomes:
             rng = np.random.default_rng(derive_seed(self.seed, "outcomes", epoch))
             self._epoch = (epoch, bucket(self.rollouts, self.per_epoch, self.encoder, rng))
         return self._epoch[1][position]
+
+
+def _up(count: int, unit: int) -> int:
+    return -(-count // unit) * unit
 
 
 def bucket(sequences: Sequence[Encoded], count: int, encoder: Encoder, rng: np.random.Generator) -> list[Batch]:

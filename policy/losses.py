@@ -18,10 +18,9 @@ def losses(model: LlamaForCausalLM, head: ValueHead, batch: Batch) -> tuple[Tens
     chosen = targets != IGNORE
     zero = hidden.new_zeros((), dtype=torch.float32)
     imitation = value = zero
-    # Only the positions that are learned from reach the vocabulary projection.
     if bool(chosen.any()):
-        logits = model.lm_head(hidden[:, :-1][chosen])
-        imitation = functional.cross_entropy(logits.float(), targets[chosen])
+        logits = model.lm_head(hidden[:, :-1])  # all positions: how many are learned from differs from batch to batch
+        imitation = functional.cross_entropy(logits[chosen].float(), targets[chosen])
     states = batch.values != NO_VALUE
     if bool(states.any()):
         logits = head(hidden[states], likelihoods(model, hidden.detach(), batch)[states])
