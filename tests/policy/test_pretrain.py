@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from policy.base import BadPolicy
-from policy.batches import IGNORE, NO_VALUE, WINDOW, Demonstrations, Encoder, Outcomes
+from policy.batches import COLUMNS, IGNORE, NO_VALUE, ROWS, WINDOW, Demonstrations, Encoder, Outcomes
 from policy.charset import character_tokenizer
 from policy.losses import likelihoods, losses
 from policy.pretrain import (
@@ -69,9 +69,12 @@ def test_every_printable_character_is_one_token(tmp_path: Path) -> None:
 def test_a_demonstration_imitates_thoughts_and_end_but_not_the_prompt() -> None:
     problem = DOMAIN.parse("1 2 3 -> 6")
     batch = ENCODER.batch([ENCODER.demonstration(problem, ["2+1=3, 3 3", "3+3=6"])])
-    learned = batch.labels[0] != IGNORE
-    assert TOKENIZER.decode(batch.tokens[0][learned]) == "2+1=3, 3 3\n3+3=6\n<eos>"
-    assert TOKENIZER.decode(batch.tokens[0][~learned]) == "<bos>1 2 3 -> 6\n"
+    assert batch.tokens.shape == (ROWS, 4 * COLUMNS)  # filled up
+    tokens, labels = batch.tokens[0][:30], batch.labels[0][:30]
+    assert TOKENIZER.decode(tokens[labels != IGNORE]) == "2+1=3, 3 3\n3+3=6\n<eos>"
+    assert TOKENIZER.decode(tokens[labels == IGNORE]) == "<bos>1 2 3 -> 6\n"
+    for filled, filling in ((batch.tokens, TOKENIZER.pad_token_id), (batch.labels, IGNORE)):
+        assert (filled[0][30:] == filling).all() and (filled[1:] == filling).all()
     assert (batch.values == NO_VALUE).all()
 
 
@@ -96,7 +99,8 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
 def test_outcomes_alternate_with_demonstrations() -> None:
     rollouts = [ENCODER.rollout("1 2 3 -> 6", ["2+1=3, 3 3", "3+3=6"], float(i % 2)) for i in range(40)]
     outcomes = Outcomes(rollouts, demonstrations(), ENCODER, 0)
-    seen = sum(len(outcomes(2 * step).tokens) for step in range(outcomes.per_epoch))
+    seen = sum(int((outcomes(2 * step).tokens[:, 0] != TOKENIZER.pad_token_id).sum())
+               for step in range(outcomes.per_epoch))
     assert seen == 40
     assert (outcomes(0).values != NO_VALUE).any() and (outcomes(0).labels == IGNORE).all()
     assert (outcomes(1).values == NO_VALUE).all() and (outcomes(1).labels != IGNORE).any()
