@@ -26,7 +26,7 @@ from policy.budget import Budget, Meter
 from policy.transformer import Transformer
 from search.mcts import MCTS
 from verifiers.base import Judge, Problem, State, Verdict
-from verifiers.countdown import Countdown
+from verifiers.domains.countdown import Countdown
 
 AT_ONCE = 32
 SIMULATIONS = 48

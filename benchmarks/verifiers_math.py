@@ -21,10 +21,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from verifiers.conformance_report import percentile
+from verifiers.conformance.math import OWN
+from verifiers.conformance.report import percentile
+from verifiers.math.workers import close_workers, shared_workers
 from verifiers.math_answer import compare
-from verifiers.math_conformance import OWN
-from verifiers.math_workers import close_workers, shared_workers
 
 ROOT = Path(__file__).resolve().parent.parent
 HANGS = r"\int_0^1 \frac{\sin(x^{5}+\sqrt{x+2})\ln(x^{3}+x+7)}{1+e^{x\cos x}} dx"

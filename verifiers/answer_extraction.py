@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from verifiers.math_ast import Text, TooLarge, Undefined, Unparsable
-from verifiers.math_compare import Comparer, NeedsAlgebra
-from verifiers.math_parser import read
-from verifiers.math_tolerance import Tolerance
+from verifiers.math.compare import Comparer, NeedsAlgebra
+from verifiers.math.parser import read
+from verifiers.math.tolerance import Tolerance
+from verifiers.math.tree import Text, TooLarge, Undefined, Unparsable
 
 MAX_CHARS = 1_000_000  # from the end of a text that are searched
 MAX_SENTENCE = 400  # characters of a sentence that can hold an answer

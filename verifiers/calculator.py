@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from verifiers.algebra.expression import BadExpression, evaluate, parse_expression
 from verifiers.base import Completion, State
-from verifiers.expression import BadExpression, evaluate, parse_expression
 
 MAX_FAULT_CHARS = 60
 _CALL = re.compile(r"<<([^<>=\n]{1,200})=([^<>\n]*)(>>)?")

@@ -15,14 +15,14 @@ from enum import Enum
 from typing import Any
 
 from verifiers.base import Status, Verdict, correct, unparsable, wrong
-from verifiers.math_ast import SCALARS, Choice, Node, Text, TooLarge, Undefined, Unparsable, children
-from verifiers.math_compare import Comparer, NeedsAlgebra, Truth
-from verifiers.math_exact import cost, rational
-from verifiers.math_parser import read, unspaced
-from verifiers.math_process import Answer
-from verifiers.math_tokens import MAX_CHARS
-from verifiers.math_tolerance import Tolerance
-from verifiers.math_workers import MathWorkers, shared_workers
+from verifiers.math.compare import Comparer, NeedsAlgebra, Truth
+from verifiers.math.exact import cost, rational
+from verifiers.math.parser import read, unspaced
+from verifiers.math.process import Answer
+from verifiers.math.tokens import MAX_CHARS
+from verifiers.math.tolerance import Tolerance
+from verifiers.math.tree import SCALARS, Choice, Node, Text, TooLarge, Undefined, Unparsable, children
+from verifiers.math.workers import MathWorkers, shared_workers
 
 EXACT = Tolerance()
 

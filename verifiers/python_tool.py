@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from verifiers.base import Completion, State
-from verifiers.jobs import Kind, Outcome, Script
 from verifiers.program_text import blocks
 from verifiers.sandbox import Limits, SandboxRefused
 from verifiers.sandboxes import shared_sandbox
+from verifiers.warden.jobs import Kind, Outcome, Script
 
 LANGUAGES = ("python", "py", "python3")
 

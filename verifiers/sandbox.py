@@ -19,11 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 
-from verifiers import canaries
 from verifiers.jail.isolation import MECHANISMS, Limits
-from verifiers.jobs import Call, Check, Job, Kind, Outcome, Script, converse, judged
-from verifiers.lanes import NEWEST, Lane
-from verifiers.zygote_process import Ticket, ZygoteProcess
+from verifiers.warden import canaries
+from verifiers.warden.jobs import Call, Check, Job, Kind, Outcome, Script, converse, judged
+from verifiers.warden.lanes import NEWEST, Lane
+from verifiers.warden.zygote_process import Ticket, ZygoteProcess
 
 __all__ = ["Call", "Check", "Job", "Kind", "Limits", "Outcome", "Sandbox", "SandboxRefused", "Script"]
 

@@ -18,8 +18,8 @@ from verifiers.base import Evidence, Status, Verdict, correct, derive_seed
 from verifiers.jail import values
 from verifiers.jail.isolation import Limits
 from verifiers.jail.values import Tree
-from verifiers.jobs import Call, Check, Kind, Outcome, Script
 from verifiers.sandbox import Sandbox
+from verifiers.warden.jobs import Call, Check, Kind, Outcome, Script
 
 _STATUS = {Kind.TIMEOUT: Status.TIMEOUT, Kind.ERROR: Status.ERROR, Kind.UNPARSABLE: Status.UNPARSABLE}
 

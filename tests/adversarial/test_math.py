@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from verifiers.conformance_report import Report
+from verifiers.conformance.math import OWN, run
+from verifiers.conformance.report import Report
+from verifiers.math.workers import close_workers
 from verifiers.math_answer import compare
-from verifiers.math_conformance import OWN, run
-from verifiers.math_workers import close_workers
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[2] / "shared"

@@ -27,7 +27,7 @@ from policy.pretrain import (
 )
 from policy.trunk import Trunk
 from policy.value_head import ValueHead
-from verifiers.countdown import Countdown
+from verifiers.domains.countdown import Countdown
 
 DOMAIN = Countdown("countdown", [3], 1, 9, 5, 30)
 SHAPE = Shape(hidden_size=16, layers=1, heads=2, intermediate_size=32, max_length=128)

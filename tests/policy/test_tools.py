@@ -17,8 +17,8 @@ from search.base import Answer
 from tests.search.riddles import CONF
 from verifiers.base import Completion, Problem, State
 from verifiers.calculator import Calculator
+from verifiers.datasets.question_answers import QuestionAnswers
 from verifiers.python_tool import PythonTool
-from verifiers.question_answers import QuestionAnswers
 
 START = State(Problem("p", "d", "p", {}))
 

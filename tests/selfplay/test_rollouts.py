@@ -5,7 +5,7 @@ from __future__ import annotations
 from policy.uniform import Uniform
 from selfplay.rollouts import accuracy, any_correct, play
 from verifiers.base import State
-from verifiers.countdown import Countdown
+from verifiers.domains.countdown import Countdown
 
 DOMAIN = Countdown("countdown", [3], 1, 9, 5, 30)
 

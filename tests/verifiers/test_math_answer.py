@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifiers.base import Status
+from verifiers.math.tolerance import Tolerance
+from verifiers.math.workers import close_workers
 from verifiers.math_answer import Comparison, Reason, Relation, acheck, acompare, check, compare, verdict
-from verifiers.math_tolerance import Tolerance
-from verifiers.math_workers import close_workers
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -18,8 +18,8 @@ import pytest
 
 from tests.verifiers import traces
 from verifiers.jail import values
-from verifiers.outer_wall import outer_wall
 from verifiers.sandbox import Call, Kind, Limits, Outcome, Sandbox, Script
+from verifiers.warden.outer_wall import outer_wall
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADD = "def add(a, b): return a + b"

@@ -1,0 +1,1 @@
+"""Exact algebra of what a person types: parsing without eval, polynomials, roots, elementary functions."""

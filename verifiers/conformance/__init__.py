@@ -1,0 +1,1 @@
+"""Hold the verifiers against adversarial suites: `python -m verifiers.conformance`."""

@@ -1,0 +1,1 @@
+"""Domains whose problems are somebody else's: files, data sets, reasoning-gym, a user's own scores."""

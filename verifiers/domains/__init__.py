@@ -1,0 +1,1 @@
+"""Domains that make their own problems and demonstrations."""

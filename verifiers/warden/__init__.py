@@ -1,0 +1,1 @@
+"""The sandbox's outer half, behind `verifiers.sandbox`: starts the jail, hands it jobs, proves its walls."""
