@@ -28,8 +28,8 @@ from verifiers.base import (
 )
 from verifiers.domains.arithmetic_steps import random_sum, text_of, work_out
 from verifiers.domains.chance import draw
+from verifiers.domains.splits import distinct, require_split
 
-SPLITS = ("train", "validation", "test")
 MAX_THOUGHT_CHARS = 60
 MAX_RESULT_CHARS = 40
 _ANSWER = re.compile(r"(-?[0-9]{1,40})(?:/([0-9]{1,40})|\.([0-9]{1,20}))?")
@@ -88,20 +88,13 @@ class Arithmetic:
 
     def problems(self, split: str, seed: int) -> Iterator[Problem]:
         """See Domain.problems."""
-        if split not in SPLITS:
-            raise BadProblem(f"unknown split {split[:40]!r} of {self.name}; there are {', '.join(SPLITS)}")
-        return self._problems(split, seed)
+        require_split(split, self.name)
+        return distinct(self._posed, split, derive_seed(seed, self.name, split))
 
-    def _problems(self, split: str, seed: int) -> Iterator[Problem]:
-        rng = np.random.default_rng(derive_seed(seed, self.name, split))
-        seen: set[str] = set()
-        while True:
-            prompt = text_of(random_sum(rng, self.max_digits, self.max_terms, self.sums))
-            node = parse_expression(prompt)
-            problem = self._problem(prompt, node, evaluate(node))
-            if problem.id not in seen and split_of(problem.id) == split:
-                seen.add(problem.id)
-                yield problem
+    def _posed(self, rng: np.random.Generator) -> Problem:
+        prompt = text_of(random_sum(rng, self.max_digits, self.max_terms, self.sums))
+        node = parse_expression(prompt)
+        return self._problem(prompt, node, evaluate(node))
 
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
         """See Domain.demonstrate. At most 8 thoughts of at most 40 characters."""

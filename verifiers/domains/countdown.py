@@ -46,6 +46,7 @@ from verifiers.domains.countdown_steps import (
     read,
     write,
 )
+from verifiers.domains.splits import SPLITS, distinct, require_split
 
 MAX_NUMBERS = 10
 MAX_DIGITS = 6
@@ -121,22 +122,9 @@ class Countdown:
         """
         if split in self.named_splits:
             return iter([self._pose(numbers, self.target or target) for numbers, target in _read_puzzles(split)])
-        if split not in ("train", "validation", "test"):
-            known = ", ".join(("train", "validation", "test", *self.named_splits))
-            raise BadProblem(f"{self.name} has no split {split!r}; it has: {known}")
-        return self._generated(split, seed)
-
-    def _generated(self, split: str, seed: int) -> Iterator[Problem]:
-        rng = np.random.default_rng(derive_seed(seed, "countdown", self.name, split))
-        seen: set[str] = set()
-        repeats = 0
-        while repeats < EXHAUSTED:
-            problem, _ = self._hindsight(rng)
-            repeats += 1
-            if problem.id not in seen and _split(problem.id) == split:
-                seen.add(problem.id)
-                repeats = 0
-                yield problem
+        require_split(split, self.name, (*SPLITS, *self.named_splits))
+        return distinct(lambda rng: self._hindsight(rng)[0], split, derive_seed(seed, "countdown", self.name, split),
+                        belongs=_split, patience=EXHAUSTED)
 
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
         """Random legal steps whose result names the target (hindsight): human-like, not a solver's output."""

@@ -31,8 +31,8 @@ from verifiers.base import (
 )
 from verifiers.domains.equation_moves import random_move
 from verifiers.domains.equation_steps import generate
+from verifiers.domains.splits import distinct, require_split
 
-SPLITS = ("train", "validation", "test")
 MAX_THOUGHT_CHARS = 60
 ALLOWED = "allowed: linear or quadratic in one unknown, such as 2x+3=7, or two linear ones, such as 2x+y=7; x-y=2"
 _LEAD = re.compile(r"^(?:please\b|solve\s+for\s+[a-z]\b(?:\s*(?:and|,)\s*[a-z]\b)?|solve\b|find\s+[a-z]\b(?!\s*=)"
@@ -95,31 +95,22 @@ class Equations:
 
     def problems(self, split: str, seed: int) -> Iterator[Problem]:
         """See Domain.problems."""
-        if split not in SPLITS:
-            raise BadProblem(f"unknown split {split[:40]!r} of {self.name}; there are {', '.join(SPLITS)}")
-        return self._problems(split, seed)
+        require_split(split, self.name)
+        return distinct(lambda rng: self._posed(rng)[0], split, derive_seed(seed, self.name, split))
 
-    def _problems(self, split: str, seed: int) -> Iterator[Problem]:
-        rng = np.random.default_rng(derive_seed(seed, self.name, split))
-        seen: set[str] = set()
-        while True:
-            problem, thoughts = self._generated(rng)
-            if problem.id not in seen and split_of(problem.id) == split:
-                seen.add(problem.id)
-                yield replace(problem, reference=thoughts[-1])
-
-    def _generated(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
+    def _posed(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
         prompt, thoughts = generate(rng)
         parts = prompt.split("; ")
         equations = [read_equation(part, self.max_operands) for part in parts]
-        return self._problem(prompt, equations, "xy"[: len(parts)], solve=False), thoughts
+        problem = self._problem(prompt, equations, "xy"[: len(parts)], solve=False)
+        return replace(problem, reference=thoughts[-1]), thoughts
 
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
         """See Domain.demonstrate. At most 8 thoughts of at most 40 characters."""
         while True:
-            problem, thoughts = self._generated(rng)
+            problem, thoughts = self._posed(rng)
             if split_of(problem.id) == "train":
-                return replace(problem, reference=thoughts[-1]), thoughts
+                return problem, thoughts
 
     def random_thought(self, state: State, rng: np.random.Generator) -> str | None:
         """A random move of someone who knows the moves but not where to go, guesses of the solution among them."""

@@ -32,8 +32,8 @@ from verifiers.base import (
 from verifiers.domains.integral_moves import random_move
 from verifiers.domains.integral_steps import Integral, generate
 from verifiers.domains.integral_text import MAX_CHARS, read, read_answer, renamed, split_problem
+from verifiers.domains.splits import distinct, require_split
 
-SPLITS = ("train", "validation", "test")
 MAX_THOUGHT_CHARS = 60
 ALLOWED = ("allowed: one function of one variable made of whole numbers, + - * /, whole powers, exp, sin, cos and ln "
            "of ax+b, such as int 3x^2+cos(2x) dx")
@@ -86,18 +86,8 @@ class Integrals:
 
     def problems(self, split: str, seed: int) -> Iterator[Problem]:
         """See Domain.problems."""
-        if split not in SPLITS:
-            raise BadProblem(f"unknown split {split[:40]!r} of {self.name}; there are {', '.join(SPLITS)}")
-        return self._problems(split, seed)
-
-    def _problems(self, split: str, seed: int) -> Iterator[Problem]:
-        rng = np.random.default_rng(derive_seed(seed, self.name, split))
-        seen: set[str] = set()
-        while True:
-            problem = self._posed(generate(rng))
-            if problem.id not in seen and split_of(problem.id) == split:
-                seen.add(problem.id)
-                yield problem
+        require_split(split, self.name)
+        return distinct(lambda rng: self._posed(generate(rng)), split, derive_seed(seed, self.name, split))
 
     def _posed(self, made: Integral) -> Problem:
         element: Element = {}

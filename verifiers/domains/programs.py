@@ -29,8 +29,8 @@ from verifiers.domains.program_board import FINAL, MAX_THOUGHT_CHARS, Board
 from verifiers.domains.program_grading import Examples, grade, grade_here
 from verifiers.domains.program_moves import random_move
 from verifiers.domains.program_steps import Program, behaviour, examples_text, pick, sample, think
+from verifiers.domains.splits import distinct, require_split
 
-SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 8
 MAX_PROMPT_CHARS = 160
 ALLOWED = f"allowed: 2 to {MAX_EXAMPLES} examples of one function of one or two whole numbers, such as f(3)=7 f(5)=11"
@@ -77,18 +77,8 @@ class Programs:
 
     def problems(self, split: str, seed: int) -> Iterator[Problem]:
         """See Domain.problems."""
-        if split not in SPLITS:
-            raise BadProblem(f"unknown split {split[:40]!r} of {self.name}; there are {', '.join(SPLITS)}")
-        return self._problems(split, seed)
-
-    def _problems(self, split: str, seed: int) -> Iterator[Problem]:
-        rng = np.random.default_rng(derive_seed(seed, self.name, split))
-        seen: set[str] = set()
-        while True:
-            problem = self._posed(rng, split)[0]
-            if problem.id not in seen:
-                seen.add(problem.id)
-                yield problem
+        require_split(split, self.name)
+        return distinct(lambda rng: self._posed(rng, split)[0], split, derive_seed(seed, self.name, split))
 
     def _posed(self, rng: np.random.Generator, split: str) -> tuple[Problem, Program, Sequence[int]]:
         """A problem of a split, its program, and the rows of the grid that are its public examples."""

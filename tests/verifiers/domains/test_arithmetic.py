@@ -15,6 +15,7 @@ from verifiers.algebra.expression import evaluate, parse_expression
 from verifiers.base import BadProblem, Domain, Evidence, Judge, Problem, State, Status, split_of
 from verifiers.domains import arithmetic as module
 from verifiers.domains.arithmetic import Arithmetic
+from verifiers.domains.splits import SPLITS
 
 DOMAIN = Arithmetic()
 
@@ -200,7 +201,7 @@ def test_a_sealed_problem_is_not_graded() -> None:
 
 
 def test_splits_are_disjoint_distinct_and_repeatable() -> None:
-    ids = {split: [p.id for p in islice(DOMAIN.problems(split, 7), 300)] for split in module.SPLITS}
+    ids = {split: [p.id for p in islice(DOMAIN.problems(split, 7), 300)] for split in SPLITS}
     assert all(len(set(found)) == 300 for found in ids.values())
     assert len(set().union(*ids.values())) == 900
     assert ids["test"] == [p.id for p in islice(DOMAIN.problems("test", 7), 300)]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verifiers.base import BadProblem, Domain, Evidence, Judge, Problem, State, Status, split_of
-from verifiers.domains.equations import SPLITS, Equations
+from verifiers.domains.equations import Equations
+from verifiers.domains.splits import SPLITS
 
 DOMAIN = Equations()
 

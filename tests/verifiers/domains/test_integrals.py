@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from verifiers.algebra.elementary import Element, Reading, added, differentiated, vanishes
 from verifiers.base import BadProblem, Domain, Evidence, Judge, Problem, State, Status, split_of
 from verifiers.domains.integral_text import read
-from verifiers.domains.integrals import MAX_THOUGHT_CHARS, SPLITS, Integrals
+from verifiers.domains.integrals import MAX_THOUGHT_CHARS, Integrals
+from verifiers.domains.splits import SPLITS
 
 DOMAIN = Integrals()
 SEEDS = st.integers(0, 2**63 - 1)

@@ -16,7 +16,8 @@ from verifiers import sandboxes
 from verifiers.base import BadProblem, Domain, Evidence, Judge, Problem, State, Status, split_of
 from verifiers.domains.program_expression import outputs, read_program
 from verifiers.domains.program_steps import ONE, TWO, behaviour, sample
-from verifiers.domains.programs import SPLITS, Programs
+from verifiers.domains.programs import Programs
+from verifiers.domains.splits import SPLITS
 from verifiers.sandbox import SandboxRefused
 
 DOMAIN = Programs()
