@@ -164,6 +164,7 @@ def _baits() -> Iterator[dict[str, object]]:
         shared = libc.shmget(0, 4096, 0o1666)  # IPC_PRIVATE; IPC_CREAT and readable by all
         try:
             yield {"file": file.name, "port": server.getsockname()[1], "abstract": name, "shm": shared,
-                   "pids": [os.getpid(), os.getppid()], "uid": os.getuid()}
+                   # Number 1 is the job itself in its own namespace, and a service's or a container's parent outside.
+                   "pids": [pid for pid in (os.getpid(), os.getppid()) if pid > 1], "uid": os.getuid()}
         finally:
             libc.shmctl(shared, 0, None)  # IPC_RMID

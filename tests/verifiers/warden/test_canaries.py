@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -92,6 +93,13 @@ def test_whole_walls_warn_of_nothing() -> None:
         warnings.simplefilter("error")
         with Sandbox(Limits(cpu_seconds=1)) as made:
             assert made.missing == {}
+
+
+def test_a_child_of_the_first_process_is_as_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service, a container's command, and what `nohup ... &` leaves behind have process 1 as their parent."""
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    with Sandbox() as made:
+        assert made.missing == {}
 
 
 def test_refusing_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
