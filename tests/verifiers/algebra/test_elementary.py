@@ -171,10 +171,10 @@ def test_what_no_theorem_decides_is_refused() -> None:
      ("((x+1/3)*sin(x)+(x+1/7)*exp(x)+ln(x))^9", "too large|too many")],
 )
 def test_what_is_outside_is_refused_at_once(text: str, reason: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadExpression, match=reason):
         element(text)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_domains_of_logarithms_meet_or_not() -> None:

@@ -44,10 +44,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
 def test_hostile_text_is_refused_quickly_in_one_short_line(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadExpression) as caught:
         parse_expression(text)
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
     message = str(caught.value)
     assert message and message.isascii() and "\n" not in message and len(message) < 120
 
@@ -68,10 +68,10 @@ def test_division_by_zero_is_typed(text: str) -> None:
 
 def test_power_towers_are_stopped_before_they_are_computed() -> None:
     tower = parse_expression("((((9^9)^9)^9)^9)^9", max_power=9)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadExpression, match="too large"):
         evaluate(tower)
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
 
 
 @pytest.mark.parametrize(

@@ -182,11 +182,11 @@ async def test_a_fraction_is_an_answer_only_when_reduced() -> None:
     ids=lambda text: ascii(str(text)[:16]),
 )
 def test_check(answer: str, status: Status) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     verdict = DOMAIN.check(problem("17*24"), answer)
     assert verdict.status is status and verdict.reward == (status is Status.CORRECT)
     assert verdict.evidence is Evidence.NONE
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
 
 
 def test_check_of_fractions_is_exact() -> None:

@@ -172,11 +172,11 @@ async def test_a_step_after_the_last_or_after_nonsense_is_wrong() -> None:
     ("24/(4-4)", Status.UNPARSABLE), ("1_3", Status.UNPARSABLE), ("4e0", Status.UNPARSABLE), ("nan", Status.UNPARSABLE),
 ])
 def test_check(answer: str, status: Status) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     verdict = ANY.check(pose("4 9 10 13 -> 24"), answer)
     assert verdict.status is status
     assert (verdict.reward == 1.0) == (status is Status.CORRECT)
-    assert len(verdict.detail) < 300 and time.perf_counter() - start < 1
+    assert len(verdict.detail) < 300 and time.process_time() - start < 1
 
 
 async def test_steps_that_do_not_fit_together_never_compose_a_solution() -> None:

@@ -163,9 +163,9 @@ async def test_random_thoughts_recover_from_any_line(line: str, text: str) -> No
     ids=lambda text: ascii(str(text)[:24]),
 )
 async def test_check_thought_looks_at_form(text: str, thought: str, status: Status) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert (await DOMAIN.judge().check_thought(State(problem(text)), thought)).status is status
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
 
 
 async def test_a_finished_line_takes_no_further_step() -> None:
@@ -227,9 +227,9 @@ async def test_answers_are_substituted_exactly(text: str, answer: str, status: S
 def test_hostile_answers_are_judged_quickly(answer: str) -> None:
     posed = problem("x^2=999999937")
     DOMAIN.check(posed, "x=sqrt(2)")  # loads sympy
-    started = time.perf_counter()
+    started = time.process_time()
     assert not DOMAIN.check(posed, answer).ok
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_splits_are_disjoint_distinct_and_repeatable() -> None:

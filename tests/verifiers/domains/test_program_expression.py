@@ -53,10 +53,10 @@ def test_values(text: str, at_7_3: int) -> None:
     ids=lambda text: ascii(text[:16]),
 )
 def test_everything_else_is_refused_quickly(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadProgram) as caught:
         read_program(text)
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
     assert "\n" not in str(caught.value) and str(caught.value).isascii() and len(str(caught.value)) < 160
 
 

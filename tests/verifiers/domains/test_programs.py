@@ -64,9 +64,9 @@ def test_parse(text: str, prompt: str) -> None:
     ids=lambda text: ascii(text[:16]),
 )
 def test_parse_leaves_other_texts_alone(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert DOMAIN.parse(text) is None
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
 
 
 @pytest.mark.parametrize(
@@ -253,10 +253,10 @@ async def test_without_a_sandbox_its_answers_are_errors_and_the_others_are_not(m
     ids=lambda text: ascii(str(text)[:24]),
 )
 async def test_check_thought(text: str, before: tuple[str, ...], thought: str, status: Status) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     verdict = await DOMAIN.judge().check_thought(State(problem(text), before), thought)
     assert verdict.status is status, verdict
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
 
 
 @given(SEEDS)

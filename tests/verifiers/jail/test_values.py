@@ -137,10 +137,10 @@ def laughs() -> list[Any]:
 @pytest.mark.parametrize("value", [cyclic(), laughs(), "x" * 5_000_000, 1 << 40_000_000, b"x" * 5_000_000,
                                    list(range(200_000))], ids=["cycle", "laughs", "text", "int", "bytes", "list"])
 def test_what_is_too_large_is_said_to_be(value: object) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(values.TooLarge):
         values.encode(value)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("text", [
@@ -176,10 +176,10 @@ def test_a_tree_too_deep_is_none() -> None:
     b'["' + b"x" * 10_000_000,
 ])
 def test_a_message_that_would_fill_memory_is_none_at_once(text: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(values.Malformed):
         values.load(text)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_a_message_may_be_long_by_its_texts() -> None:
@@ -189,7 +189,7 @@ def test_a_message_may_be_long_by_its_texts() -> None:
 def test_comparing_takes_no_hash_of_untrusted_numbers() -> None:
     """Numbers that are equal modulo 2**61 - 1 share a hash: a dict of them takes time by the square of their number."""
     hostile = ["d", *([["i", hex(i * (2**61 - 1))], None] for i in range(30_000))]
-    start = time.perf_counter()
+    start = time.process_time()
     assert values.same(hostile, values.validated(hostile))
     assert not values.same(hostile[:-1], hostile)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
