@@ -21,14 +21,16 @@ MAX_BOXES = 20  # that can make up one answer
 
 _BRACES = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?P<box>\{)|\\[^A-Za-z]|(?P<open>\{)|(?P<close>\})")
 _HASHES = re.compile(r"^[ \t]*####[ \t]*([^\n]*)", re.MULTILINE)
-_SENTENCE = re.compile(r"\banswer[*_\s]{0,4}(?:(?:is|are|=|would be|must be)(?![a-z])[*_:\s]{0,6}|:[*_:\s]{0,6})"
+_SENTENCE = re.compile(r"\banswers?[*_\s]{0,4}(?:(?:is|are|=|would be|must be)(?![a-z])[*_:\s]{0,6}|:[*_:\s]{0,6})"
                        r"(?:(?:therefore|thus|simply|just|exactly|equal to)\s+)?", re.IGNORECASE)
 _OR = re.compile(r"\\(?:text|mbox|textrm|mathrm)\{\s*(?:,\s*)?or\s*\}|\\lor\b|(?<![A-Za-z\\])or(?![A-Za-z])")
 _RELATION = re.compile(r"[=<>]|\\(?:in|le|ge|leq|geq|lt|gt|ne|neq)\b|[\u2264\u2265\u2260\u2208]")
 _EITHER = re.compile(r"\s*(?:either|maybe|perhaps|possibly|probably)\b", re.IGNORECASE)
-_CLAUSE = re.compile(r"[,;]?\s+(?:because|since|which|so|as|where|for|when|after|and\s+so|i\.e\.|\()(?![A-Za-z])")
+_CLAUSE = re.compile(r"[,;]?\s+(?:because|since|which|so|as|where|for|when|after|and\s+so|i\.e\.|\()(?![A-Za-z])"
+                     r"|,\s+not\s")
 _PLAIN_NUMBER = re.compile(r"[-+]?\$?[0-9][0-9,]*(?:\.[0-9]+)?%?")
-_JOINT = re.compile(r"[\s$,.;*]|\\(?:text|mbox)\{|\}|\\[,;:! ()\[\]]|\\q?quad|\b(?:and|or|also|both|either)\b")
+_JOINT = re.compile(r"[\s$,.;*]|\\(?:text|mbox)\{|\}|\\[,;:! ()\[\]]|\\q?quad"
+                    r"|\b(?:and|or|also|both|either|maybe|perhaps|possibly|probably)\b")
 
 
 @dataclass(frozen=True)

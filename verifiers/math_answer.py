@@ -9,6 +9,7 @@ goes to a worker process that is killed when it takes too long. Callable from an
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
@@ -21,10 +22,11 @@ from verifiers.math.parser import read, unspaced
 from verifiers.math.process import Answer
 from verifiers.math.tokens import MAX_CHARS
 from verifiers.math.tolerance import Tolerance
-from verifiers.math.tree import SCALARS, Choice, Node, Text, TooLarge, Undefined, Unparsable, children
+from verifiers.math.tree import SCALARS, Choice, Node, Num, Text, TooLarge, Undefined, Unparsable, children
 from verifiers.math.workers import MathWorkers, shared_workers
 
 EXACT = Tolerance()
+_INDIAN = re.compile(r"\s*[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}\s*")  # else a list: only against a number
 
 
 class Relation(str, Enum):
@@ -126,6 +128,8 @@ def _settled(prediction: str, gold: str, policy: Tolerance) -> Comparison | int:
     except (TooLarge, Undefined, RecursionError) as error:
         return Comparison(Relation.UNKNOWN, Reason.BAD_GOLD, f"the reference: {error}")
     try:
+        if isinstance(reference, Num) and _INDIAN.fullmatch(prediction[:MAX_CHARS]):
+            prediction = prediction.replace(",", "")
         answer = _examined(prediction)
         if isinstance(answer, Text) != isinstance(reference, Text) and not isinstance(answer, Choice):
             return _compared(unspaced(prediction) == unspaced(gold))

@@ -38,6 +38,8 @@ from verifiers.answer_extraction import Extraction, extract_answer, hedges
     ("The answer is 42 dollars.", "42 dollars"),
     ("The answer is $18.", "$18"),
     ("The answer is 5 because 2+3=5.", "5"),
+    ("The answer is 42, not 41.", "42"),
+    ("The answers are 3 and 5.", "3 and 5"),
     ("So the answer is x = 5.", "x = 5"),
     ("Answer: yes", "yes"),
 ])
@@ -49,6 +51,7 @@ def test_the_last_committed_answer_counts(text: str, answer: str) -> None:
     ("", "absent"), ("no idea", "absent"), (r"\boxed{4", "absent"), ("The answer is not 42.", "absent"),
     ("What is the answer?", "absent"), (r"\boxed{}", "empty"), ("####", "empty"), ("\ud800\x00\xff", "absent"),
     ("The answer is 4 or 5.", "hedged"), ("#### 4 or 5", "hedged"), (r"\boxed{4 \text{ or } 5}", "hedged"),
+    (r"Either \boxed{41} or perhaps \boxed{42}", "hedged"), (r"\boxed{41} or maybe \boxed{42}", "hedged"),
     (r"\boxed{41} \text{ or } \boxed{42}", "hedged"), (r"\boxed{41} or $\boxed{42}$", "hedged"),
     (r"\boxed{x=1=2=3=42}", "hedged"), ("The answer is probably 42.", "hedged"), ("answer is $5 or $6", "hedged"),
     ("The answer is either 4 or 5.", "hedged"), (r"\boxed{\text{even or odd}}", "hedged"),

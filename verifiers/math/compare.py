@@ -14,6 +14,7 @@ from verifiers.math.lists import is_name, members, values_of
 from verifiers.math.tolerance import Tolerance
 from verifiers.math.tree import (
     SCALARS,
+    Add,
     Based,
     Builder,
     Choice,
@@ -39,7 +40,7 @@ from verifiers.math.tree import (
     has,
     symbols,
 )
-from verifiers.math.units import raised, unit_named
+from verifiers.math.units import joined, raised, unit_named
 
 Truth = bool | None
 
@@ -122,7 +123,8 @@ class Comparer:
         p, g = _as_quantity(p), _as_quantity(g)
         if isinstance(p, Quantity) and isinstance(g, Quantity):
             if p.unit.dimensions != g.unit.dimensions:
-                return False
+                celsius = [_celsius(p), _celsius(g)]
+                return self.equal(*celsius) if celsius[0] is not None and celsius[1] is not None else False
             if p.unit == g.unit:
                 return self.equal(p.value, g.value)
             return self.equal(*(Mul((side.value, Num(side.unit.scale))) for side in (p, g)))
@@ -172,7 +174,8 @@ class Comparer:
             return False
         left, unknown = list(other), False
         for item in mine:
-            truths = [self.equal(item, candidate) for candidate in left]
+            truths = [isinstance(item, SetOf) == isinstance(candidate, SetOf) and self.equal(item, candidate)
+                      for candidate in left]
             if True in truths:
                 left.pop(truths.index(True))
             elif None in truths:
@@ -262,8 +265,23 @@ def may_be_region(node: Node) -> bool:
     return is_region(node) or isinstance(node, SetOf | Relation) or (isinstance(node, Seq) and len(node.items) == 2)
 
 
+def _celsius(quantity: Quantity) -> Node | None:
+    """A temperature in degrees Celsius; None for what is none."""
+    match quantity.unit.dimensions:
+        case (("degree C", 1),):
+            return quantity.value
+        case (("degree F", 1),):
+            return Mul((Add((quantity.value, Num(Fraction(-32)))), Num(Fraction(5, 9))))
+    return None
+
+
 def _as_quantity(node: Node) -> Node:
-    """`5 m` or `5 m^2` read as a product is a quantity if the other side has a unit."""
+    """`5 m`, `5 m^2` or `5 m/s` read as an expression is a quantity if the other side has a unit."""
+    if isinstance(node, Div):
+        above, below = _as_quantity(node.numerator), _as_quantity(Mul((Num(Fraction(1)), node.denominator)))
+        if isinstance(above, Quantity) and isinstance(below, Quantity):
+            return Quantity(above.value, joined(above.unit, raised(below.unit, -1)))
+        return node
     if not (isinstance(node, Mul) and len(node.factors) == 2):
         return node
     value, last = node.factors

@@ -54,7 +54,7 @@ class ExpressionParser(FunctionParser):
         token = self.token
         if token.kind == "word":
             return not self.at_unit() and not (token.spaced and token.text in ("or", "and"))
-        if token.kind == "number":
+        if token.kind == "number" or (token.text == "{" and self.ahead().kind == "number"):
             raise Unparsable("a number right after a factor")
         if token.text == "|":
             return self.bars == 0
@@ -118,6 +118,10 @@ class ExpressionParser(FunctionParser):
         """A LaTeX argument in braces."""
         self.expect("{")
         node = self.sum()
+        if self.accept(r"\over"):
+            node = Div(scalar(node), scalar(self.sum()))
+        elif self.accept(r"\choose"):
+            node = Call("binomial", (scalar(node), scalar(self.sum())))
         self.expect("}")
         return node
 

@@ -37,9 +37,12 @@ from verifiers.math.units import CURRENCY_SIGNS, MULTIPLIERS, read_unit, unit_na
 _WRAPPER = re.compile(rf"\\(?:{TEXT})\*?\s*\{{([^{{}}]*)\}}")
 _SPACING = re.compile(r"(?:\\[,;:!> ]|\\q?quad(?![A-Za-z])|[~\s])+")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*")
+_ARTICLE = re.compile(r"(?:an?|the) (?=[a-z])")
 _OPTION = re.compile(r"(?P<paren>\(\s*)?(?P<letter>[A-Z])(?(paren)\s*\)|[.):])?[.:]?(?:\s+(?P<rest>[^\s+*/^=<>_,].*))?",
                      re.DOTALL)
 _MARKED = re.compile(r"\(|[A-Z]\s*[.):]")
+_OPTION_NAME = re.compile(r"(?:option|choice)\s+(?=\(?\s*[A-Z]\s*(?:[.):]|$))", re.IGNORECASE)
+_TEMPERATURE = re.compile(r"deg(?:rees?)? (C|F|Celsius|Fahrenheit)", re.IGNORECASE)
 _OPERATORS = {"=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", r"\in": "in"}
 _SET_OPERATORS = {r"\cup": "cup", r"\cap": "cap", r"\setminus": "minus"}
 _SETS = frozenset("RZNQC")
@@ -59,15 +62,19 @@ def read(text: str) -> Node:
             raise Unparsable("nan is no answer")
         if words in ("all real numbers", "all reals"):
             return NamedSet("R")
-        return Text(words)
+        if words in ("empty set", "the empty set"):
+            return SetOf(())
+        return Text(_ARTICLE.sub("", words))
     return AnswerParser(tokens(source)).answer()
 
 
 def _option(source: str) -> Node | None:
     """`(B)`, `B.`, `\\text{(B) }7`, `(B) east`: an option of a multiple choice; a lone B is a name."""
     flat = _SPACING.sub(" ", _WRAPPER.sub(r"\1", source, count=1)).strip()
+    name = _OPTION_NAME.match(flat)
+    flat = flat[name.end():] if name else flat
     match = _OPTION.fullmatch(flat)
-    if match is None or not _MARKED.match(flat):
+    if match is None or not (name or _MARKED.match(flat)):
         return None
     rest = match["rest"]
     if rest is None:
@@ -246,7 +253,8 @@ class AnswerParser(ExpressionParser):
         bars, self.bars = self.bars, 0
         with self.deeper():
             items = [self.item()]
-            while self.accept(","):
+            separator = ";" if self.token.text == ";" else ","
+            while self.accept(separator):
                 items.append(self.item())
         self.bars = bars
         closing = self.advance().text
@@ -291,8 +299,13 @@ class AnswerParser(ExpressionParser):
             return node
         if text.lower() in ("degree", "degrees", "deg"):
             return Degree(node)
+        if isinstance(node, Neg) and isinstance(node.operand, Degree):
+            node = Degree(Neg(node.operand.value))
+        temperature = _TEMPERATURE.fullmatch(text)
+        if temperature is not None:
+            node, text = Degree(scalar(node)), temperature[1]
         if isinstance(node, Degree) and text in ("C", "F", "Celsius", "Fahrenheit"):
-            return Quantity(node.value, Unit(Fraction(1), ((f"degree {text[0]}", 1),)))
+            return Quantity(node.value, Unit(Fraction(1), ((f"degree {text[0].upper()}", 1),)))
         unit = read_unit(text)
         if unit is None:
             raise Unparsable(f"words that are no unit: {text[:30]!a}")

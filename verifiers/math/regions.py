@@ -122,7 +122,10 @@ class Regions:
                     found = union(found, interval(value, True, value, True))
                 return None, found
             case Seq(opening, closing, (low, high)) if opening in "([":
-                return None, interval(self.number(low), opening == "[", self.number(high), closing == "]")
+                ends = self.number(low), self.number(high)
+                if (opening == "[" and ends[0].is_infinite) or (closing == "]" and ends[1].is_infinite):
+                    raise Undefined("an interval closed at infinity")
+                return None, interval(ends[0], opening == "[", ends[1], closing == "]")
             case SetOp(op, left, right):
                 return self.combined(op, [self.region(left), self.region(right)])
             case ListOf(items, joiner):

@@ -18,6 +18,7 @@ from verifiers.math.tree import (
     SCALARS,
     Add,
     Big,
+    Div,
     ListOf,
     Neg,
     Node,
@@ -102,13 +103,25 @@ class SymbolicComparer(Comparer):
 
     def equations(self, p: Relation, g: Relation) -> Truth:
         mine, other = (Add((side.sides[0], Neg(side.sides[1]))) for side in (p, g))
-        return self.proportional(mine, other, positive=False)
+        truth = self.proportional(mine, other, positive=False)
+        return self.cleared(mine, other) if truth is False and has(Add((mine, other)), Div) else truth
+
+    def cleared(self, p: Node, g: Node) -> Truth:
+        """`y = 1/x` is `xy = 1`: are the numerators, in lowest terms, constant multiples of one another?"""
+        tops = []
+        for side in (p, g):
+            value = Algebra({}, real=is_real(p, g)).expression(side)
+            if not value.is_rational_function() or value.is_number:
+                return False
+            tops.append(sympy.fraction(sympy.cancel(sympy.together(value)))[0])
+        ratio = sympy.cancel(tops[0] / tops[1])
+        return bool(ratio.is_number and nonzero(ratio))
 
     def proportional(self, p: Node, g: Node, positive: bool) -> Truth:
         """Is p a constant multiple of g, by a factor that is not zero, or is positive?"""
         names, real = free_names(p, g), is_real(p, g)
         first: tuple[Expr, Expr] | None = None
-        agreed = 0
+        agreed, varied = 0, False
         for point in points(names, self.seed):
             algebra = Algebra(point, real=real)
             try:
@@ -123,10 +136,10 @@ class SymbolicComparer(Comparer):
             elif nonzero(mine * first[1] - gold * first[0]):
                 return False
             else:
-                agreed += 1
+                agreed, varied = agreed + 1, varied or nonzero(gold - first[1])
                 if agreed >= 5:
                     break
-        if first is None or not agreed:
+        if first is None or not varied:  # constants such as 1 = 2 and x < x + 1 have no solutions to compare
             return None
         factor = first[0] / first[1]
         if positive and not factor.is_positive:

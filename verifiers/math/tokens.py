@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from verifiers.math.spellings import TEXT, respelled
 from verifiers.math.tree import TooLarge, Unparsable
 
 MAX_CHARS = 4000
@@ -26,7 +27,10 @@ _UNICODE: dict[int, str] = str.maketrans({
     "\u221b": r"\sqrt[3]", "\u00b0": r"^\circ ", "\u2032": "'", "\u2019": "'", "\u03c0": r"\pi ",
     "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u2003": " ", "\u2002": " ", "\u200b": "", "\ufeff": "", "\u2061": "",
     "\u00bd": r"\frac{1}{2}", "\u00bc": r"\frac{1}{4}", "\u00be": r"\frac{3}{4}", "\u2153": r"\frac{1}{3}",
-    "\u2154": r"\frac{2}{3}", "\u215b": r"\frac{1}{8}", "\u2192": r"\to ", "\u27e8": r"\langle ", "\u27e9": r"\rangle ",
+    "\u2154": r"\frac{2}{3}", "\u215b": r"\frac{1}{8}", "\u215c": r"\frac{3}{8}", "\u215d": r"\frac{5}{8}",
+    "\u215e": r"\frac{7}{8}", "\u2155": r"\frac{1}{5}", "\u2156": r"\frac{2}{5}", "\u2157": r"\frac{3}{5}",
+    "\u2158": r"\frac{4}{5}", "\u2159": r"\frac{1}{6}", "\u215a": r"\frac{5}{6}", "\u221c": r"\sqrt[4]",
+    "\u00a2": r"\text{ cents}", "\u2192": r"\to ", "\u27e8": r"\langle ", "\u27e9": r"\rangle ",
     "\u2211": r"\sum ", "\u222b": r"\int ", "\u2216": r"\setminus ", "\u2228": r"\lor ", "\u2227": r"\land ",
     "\u230a": r"\lfloor ", "\u230b": r"\rfloor ", "\u2308": r"\lceil ", "\u2309": r"\rceil ",
     "\u03b1": r"\alpha ", "\u03b2": r"\beta ", "\u03b3": r"\gamma ", "\u03b4": r"\delta ", "\u03b5": r"\epsilon ",
@@ -39,6 +43,7 @@ _RAISED = dict(zip("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079
 _LOWERED = dict(zip("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789", strict=True))
 _RAISED_RUN = re.compile(f"[{''.join(_RAISED)}]+")
 _LOWERED_RUN = re.compile(f"[{''.join(_LOWERED)}]+")
+_SLASHED = re.compile(f"([{''.join(_RAISED)}]+)\u2044([{''.join(_LOWERED)}]+)")
 _LEFT_BAR = re.compile(r"\\left\s*(?:\||\\vert(?![A-Za-z]))")
 _RIGHT_BAR = re.compile(r"\\right\s*(?:\||\\vert(?![A-Za-z]))")
 _SIZES = re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?")
@@ -47,14 +52,13 @@ _MARKS = re.compile(r"(?<!\\)\\[()\[\]]")  # but not the \\[2pt] of a matrix
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _DOLLARS = re.compile(r"(?<!\\)\$")
-TEXT = r"text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|operatorname|rm|bf|textsf|emph|hbox"
 _DECIMALS = r"(?:\.[0-9]+)?"
 _TOKEN = re.compile(
     rf"(?P<space>(?:[ \t\r\n~]|\\[,;:!> ]|\\q?quad(?![A-Za-z])|\\(?:thinspace|,))+)"
     rf"|(?P<mixed>(?P<whole>[0-9]+) +(?P<over>[0-9]+)/(?P<under>[0-9]+)(?![.0-9A-Za-z^!]))"
     rf"|(?P<based>(?:[0-9]+|[0-9][0-9A-F]*(?=_\{{? *1[1-6][ }}]*(?![0-9])))_"
     rf"(?:\{{ *(?P<base>[0-9]{{1,2}}) *\}}|(?P<short>[0-9]{{1,2}})(?![0-9])))"
-    rf"|(?P<grouped>[0-9]{{1,3}}(?:(?:\{{,\}}|,\\!\s*|\\,|\\!,)[0-9]{{3}})+(?![0-9]){_DECIMALS})"
+    rf"|(?P<grouped>[0-9]{{1,3}}(?:(?:\{{,\}}|,\\!\s*|\\,|\\!,|\\ |~)[0-9]{{3}})+(?![0-9]){_DECIMALS})"
     rf"|(?P<spaced>[1-9][0-9]{{0,2}}(?: [0-9]{{3}})+(?![0-9/^]){_DECIMALS})"
     rf"|(?P<commas>[0-9]+(?:,[0-9]+)+)"
     rf"|(?P<repeating>[0-9]*\.(?P<fixed>[0-9]*)\\(?:overline|bar|dot)\s*(?:\{{(?P<cycle>[0-9]+)\}}|(?P<digit>[0-9])))"
@@ -66,7 +70,9 @@ _TOKEN = re.compile(
 )
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+")
 _SYNONYMS = {
-    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\dbinom": r"\binom", r"\tbinom": r"\binom",
+    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac",
+    r"\nicefrac": r"\frac", r"\sfrac": r"\frac", r"\surd": r"\sqrt", r"\cr": "\\\\",
+    r"\dbinom": r"\binom", r"\tbinom": r"\binom",
     r"\leq": "<=", r"\le": "<=", r"\leqslant": "<=", r"\geq": ">=", r"\ge": ">=", r"\geqslant": ">=", r"\ne": "!=",
     r"\neq": "!=", r"\lt": "<", r"\gt": ">", r"\cdot": "*", r"\times": "*", r"\ast": "*", "**": "^", r"\div": "/",
     r"\%": "%", r"\$": "$", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\vert": "|", r"\rightarrow": r"\to", "->": r"\to",
@@ -97,12 +103,16 @@ END = Token("end", "")
 def normalised(text: str) -> str:
     """The text in one notation: ASCII, no sizes of delimiters, no dollar signs around it, no full stop at its end.
 
-    Raises TooLarge.
+    Raises TooLarge, and Unparsable for a tilde in front, which says that it is about so much.
     """
     if len(text) <= MAX_RAW_CHARS:
         text = _without_double_brackets(text)
     if len(text) > MAX_CHARS:
         raise TooLarge(f"an answer of {len(text)} characters; at most {MAX_CHARS} are read")
+    if text.lstrip().startswith("~"):
+        raise Unparsable("an approximation")
+    text = _SLASHED.sub(lambda run: r"\frac{" + "".join(_RAISED[c] for c in run[1]) + "}{"
+                        + "".join(_LOWERED[c] for c in run[2]) + "}", text)
     text = _RAISED_RUN.sub(lambda run: "^{" + "".join(_RAISED[c] for c in run[0]) + "}", text)
     text = _LOWERED_RUN.sub(lambda run: "_{" + "".join(_LOWERED[c] for c in run[0]) + "}", text)
     text = text.translate(_UNICODE)
@@ -113,7 +123,7 @@ def normalised(text: str) -> str:
     text = text.strip()
     while text.endswith(".") and not text.endswith(("..", r"\.")):
         text = text[:-1].rstrip()
-    return _unboxed(text)
+    return respelled(_unboxed(text))
 
 
 def _without_double_brackets(text: str) -> str:
@@ -155,6 +165,8 @@ def tokens(text: str) -> list[Token]:
         if match.lastgroup == "space" or match["space"] is not None:
             at, spaced = match.end(), True
             continue
+        if match["based"] is not None and found and found[-1].text == "^":
+            raise Unparsable("an exponent with a subscript")
         made, at = _token(match, depth, spaced)
         found.append(made)
         depth += {"(": 1, "[": 1, r"\{": 1, "<(": 1, ")": -1, "]": -1, r"\}": -1, ")>": -1}.get(made.text, 0)

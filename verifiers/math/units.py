@@ -37,6 +37,7 @@ _OTHER = {"euro": "euro", "eur": "euro", "gbp": "sterling", "yen": "yen", "rupee
           "k": "kelvin", "kelvin": "kelvin", "hz": "hertz", "hertz": "hertz", "radian": "radian", "rad": "radian"}
 _COMPOUND = {"mph": (_F(1609344, 3600000), (("length", 1), ("time", -1))),
              "kph": (_F(1000, 3600), (("length", 1), ("time", -1))),
+             "pence": (_F(1, 100), (("sterling", 1),)),
              "kmh": (_F(1000, 3600), (("length", 1), ("time", -1))),
              "acre": (_F(40468564224, 10**7), (("length", 2),)), "hectare": (_F(10000), (("length", 2),))}
 _IRREGULAR = {"feet": "foot", "inches": "inch", "pennies": "penny", "centuries": "century", "hertz": "hertz",
