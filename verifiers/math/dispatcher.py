@@ -124,6 +124,10 @@ class Dispatcher:
             else:
                 break
 
+    @property
+    def out_of_time(self) -> str:
+        return f"no outcome within {self.limits.cpu_seconds:g} s of work or {self.limits.seconds:g} s"
+
     def dear_now(self) -> int:
         """The cost from which a job starts demoted: lower for a while after one that looked cheaper was not."""
         return self.suspect if time.monotonic() < self.suspect_until else self.limits.dear
@@ -149,7 +153,7 @@ class Dispatcher:
         """Let a worker go on at low priority, and what looks like its job start so for a while."""
         if worker.job is not None and not worker.demoted:
             self.suspect, self.suspect_until = min(self.dear_now(), worker.job.cost), time.monotonic() + _SUSPICION
-        worker.step_back()
+        worker.step_back(storm=self.busy(demoted=True) > self.limits.front)
         worker.look_at = worker.started + self.limits.seconds + _GRACE
 
     def start_zygote(self) -> None:
@@ -214,8 +218,8 @@ class Dispatcher:
         except OSError:
             data = b""
         if not data:
-            late = time.monotonic() - worker.started >= 0.9 * self.limits.seconds
-            self.drop(worker, *(("timeout", f"no outcome within {self.limits.seconds:g} s") if late else
+            late = time.monotonic() - worker.started >= 0.9 * min(self.limits.cpu_seconds, self.limits.seconds)
+            self.drop(worker, *(("timeout", self.out_of_time) if late else
                                 ("error", "the worker process ended")))
             return
         worker.buffer += data
@@ -233,9 +237,9 @@ class Dispatcher:
                 job.future.set_result(message)
 
     def retire(self, worker: Worker) -> None:
-        """A worker without a job goes if it is old, runs in idle time only, or is one demoted too many."""
+        """A worker without a job goes if it is old, has stepped back, or is one demoted too many."""
         spare = sum(other.demoted and other.job is None for other in self.workers)
-        if worker.served >= self.limits.comparisons or worker.idle or (worker.demoted and spare > self.limits.front):
+        if worker.served >= self.limits.comparisons or worker.stepped_back or (worker.demoted and spare > self.limits.front):
             self.drop(worker, "", "")
 
     def drop(self, worker: Worker, reason: str, detail: str) -> None:
@@ -257,11 +261,11 @@ class Dispatcher:
         now = time.monotonic()
         for worker in [worker for worker in self.workers if worker.look_at <= now]:
             if now - worker.started >= self.limits.seconds + _GRACE:
-                self.drop(worker, "timeout", f"no outcome within {self.limits.seconds:g} s")
+                self.drop(worker, "timeout", self.out_of_time)
                 continue
             left = self.limits.patience - (worker.cpu_seconds() - worker.cpu) if worker.pid > 0 else _MOMENT
             room = worker.demoted or self.busy(demoted=True) < self.limits.demoted
-            if worker.idle or (left < _MOMENT and room):
+            if worker.stepped_back or (left < _MOMENT and room):
                 self.demote(worker)
             else:
                 worker.look_at = now + max(left, _MOMENT)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 Answer = dict[str, Any]
-_NICE = 10  # of a worker that starts demoted, until it has used its patience
+_NICE = 5  # of a worker in the back, while there are few: a quarter of a processor that somebody else wants too
+_STORM = 15  # where there are many: together they shall not take what those in front need
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -22,7 +23,8 @@ class Limits:
     """What a comparison and the pool may use.
 
     Attributes:
-        seconds: wall-clock time of one comparison.
+        cpu_seconds: processor time of one comparison.
+        seconds: wall-clock time of one comparison; more, for a busy machine is no fault of an answer.
         memory: bytes of address space of one worker.
         front: workers that run at ordinary priority.
         patience: CPU seconds after which a comparison is demoted.
@@ -33,7 +35,8 @@ class Limits:
         comparisons: of one worker before a fresh one takes over.
     """
 
-    seconds: float = 2.0
+    cpu_seconds: float = 2.0
+    seconds: float = 4.5
     memory: int = 1 << 30
     front: int = 2
     patience: float = 0.1
@@ -60,7 +63,7 @@ class Worker:
         self.pid = self.handle = -1
         self.job: Job | None = None
         self.demoted = False  # no longer, or never, in front
-        self.idle = False  # gets only the time that nobody else wants
+        self.stepped_back = False  # had to leave the front, and its priority with it
         self.served = 0
         self.started = self.cpu = 0.0
         self.look_at = float("inf")
@@ -74,7 +77,7 @@ class Worker:
         self.cpu = self.cpu_seconds()
         if self.demoted:
             with contextlib.suppress(ProcessLookupError):
-                os.setpriority(os.PRIO_PROCESS, pid, max(_NICE, os.nice(0)))  # never up, which takes privileges
+                _lower(pid, _NICE)
 
     def cpu_seconds(self) -> float:
         """CPU time of the process so far; the wall clock where it cannot be read."""
@@ -84,12 +87,13 @@ class Worker:
             return time.monotonic()
         return (int(numbers[11]) + int(numbers[12])) / _TICKS
 
-    def step_back(self) -> None:
-        """Run from now on only when nobody else wants the processor."""
-        self.demoted = self.idle = True
+    def step_back(self, storm: bool) -> None:
+        """Go on with low priority, and with a very low one in a storm. It is never idle time alone that is left: on a
+        busy machine there is none."""
+        self.demoted = self.stepped_back = True
         if self.pid > 0:
             with contextlib.suppress(ProcessLookupError):
-                os.sched_setscheduler(self.pid, os.SCHED_IDLE, os.sched_param(0))
+                _lower(self.pid, _STORM if storm else _NICE)
 
     def end(self) -> None:
         self.channel.close()
@@ -98,6 +102,11 @@ class Worker:
                 signal.pidfd_send_signal(self.handle, signal.SIGKILL)
             os.close(self.handle)
             self.handle = -1
+
+
+def _lower(pid: int, nice: int) -> None:
+    """Never up, which takes privileges."""
+    os.setpriority(os.PRIO_PROCESS, pid, max(nice, os.getpriority(os.PRIO_PROCESS, pid)))
 
 
 def settle(job: Job, reason: str, detail: str) -> None:

@@ -1,10 +1,10 @@
 """Killable worker processes for comparisons that need algebra; usable from any thread, asyncio and Ray actors at once.
 
 One thread of the calling process talks to all workers. Comparisons that look cheap go first, to a few workers in
-front. One that has used its patience (in CPU time) is demoted: its worker goes on, but only when nobody else wants
-the processor, and a fresh one takes its place in front. What looks dear starts out of the way, at a lower priority. So
-a storm of hanging answers takes mostly idle time. Workers end by the kernel's alarm, by a closed channel or with their
-parent, never by request.
+front. One that has used its patience (in CPU time) is demoted: its worker goes on at low priority, and a fresh one takes
+its place in front. What looks dear starts out of the way, at low priority too. The more there are, the less they get, so
+that a storm of hanging answers does not slow the others much. Workers end by the kernel's alarm, by a closed channel or
+with their parent, never by request.
 """
 
 from __future__ import annotations

@@ -66,13 +66,16 @@ def work(channel: socket.socket, zygote: int, limits: dict[str, Any]) -> None:
     die_with_parent(zygote)
     resource.setrlimit(resource.RLIMIT_AS, (limits["memory"], limits["memory"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, signal.SIG_DFL)
     reader = channel.makefile("rb")
     channel.sendall(json.dumps({"pid": os.getpid()}).encode() + b"\n")
     for line in reader:
+        signal.setitimer(signal.ITIMER_PROF, limits["cpu_seconds"])
         signal.setitimer(signal.ITIMER_REAL, limits["seconds"])
         answer = outcome(json.loads(line))
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         answer["peak_kb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         channel.sendall(json.dumps(answer).encode() + b"\n")
 
