@@ -7,7 +7,6 @@ split is a training function in other words: splits go by what a program does, a
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator, Sequence
 
@@ -29,6 +28,7 @@ from verifiers.domains.program_board import FINAL, MAX_THOUGHT_CHARS, Board
 from verifiers.domains.program_grading import Examples, grade, grade_here
 from verifiers.domains.program_moves import random_move
 from verifiers.domains.program_steps import Program, behaviour, examples_text, pick, sample, think
+from verifiers.warden.stop import in_thread
 
 SPLITS = ("train", "validation", "test")
 MAX_EXAMPLES = 8
@@ -160,7 +160,9 @@ class ProgramsJudge:
         verdict = grade_here(examples, answer, Evidence.PUBLIC_TESTS)
         if verdict is not None:
             return verdict
-        return await asyncio.to_thread(grade, examples, answer, Evidence.PUBLIC_TESTS, self._allow_degraded)
+        return await in_thread(
+            lambda stop: grade(examples, answer, Evidence.PUBLIC_TESTS, self._allow_degraded, stop)
+        )
 
 
 def public_examples(problem: Problem) -> Examples:

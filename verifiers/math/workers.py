@@ -57,6 +57,11 @@ class MathWorkers:
         self._inbox.put(job)
         return job.future
 
+    def give_up(self, future: Future[Answer]) -> None:
+        """Nobody waits for this comparison any more: it does not begin, or its worker is killed."""
+        if not future.cancel():
+            self._inbox.give_up(future)
+
     def close(self) -> None:
         """End all workers; comparisons under way get the reason `error`."""
         self._inbox.put(None)
