@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -12,7 +12,7 @@ from policy.base import Policy, Sampling, Thought
 from policy.budget import UNLIMITED_TOKENS, Meter
 from search.base import Answer
 from search.tree import Node, Outcome, Step
-from verifiers.base import Evidence, Judge, Problem, State, Status
+from verifiers.base import Canonical, Evidence, Judge, Problem, State, Status
 
 JUDGE_GRACE = 0.02
 """Seconds a judge may still take when the deadline is reached; far below the overshoot that is allowed."""
@@ -39,6 +39,7 @@ class Thinking:
         standing: the answer that stands now, or None.
         first_line: the greedy line, once made.
         thoughts: thoughts landed so far.
+        canonical: a text shared by all spellings of an answer; the answer itself where the judge knows of no others.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Thinking:
         self.standing: Answer | None = None
         self.first_line: list[Step] = []
         self.thoughts = 0
+        self.canonical: Callable[[str], str] = judge.canonical if isinstance(judge, Canonical) else str
         self._policy = policy
         self._judge = judge
         self._seed = seed

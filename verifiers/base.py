@@ -136,6 +136,15 @@ class Judge(Protocol):
 
 
 @runtime_checkable
+class Canonical(Protocol):
+    """What a judge offers besides where one answer has many spellings, so that votes for it are not split."""
+
+    def canonical(self, answer: str) -> str:
+        """A text shared by answers that are the same for certain: an equivalence. Cheap, for any text."""
+        ...
+
+
+@runtime_checkable
 class Domain(Protocol):
     """A family of verifiable problems. Everything random comes from the generator or seed handed in."""
 
