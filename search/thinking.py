@@ -177,8 +177,8 @@ class Thinking:
 
     async def _judged(self, state: State, thought: Thought, check: bool) -> Step:
         """The thought with its verdict; left open if the judge has not spoken by the deadline."""
-        after = state.then(thought.text)
-        if not thought.complete or not thought.text.strip():
+        after = state.then(thought.text, thought.last)
+        if thought.dead:
             return Step(thought, after, Outcome.DEAD)
         left = self.meter.seconds_left
         try:
@@ -193,7 +193,8 @@ class Thinking:
             return Outcome.DEAD, None
         answer = await self._judge.answer(after)
         if answer is None:
-            return Outcome.DEAD if len(after.thoughts) >= self._max_depth else Outcome.OPEN, None
+            blank = not after.thoughts[-1].strip()
+            return Outcome.DEAD if blank or len(after.thoughts) >= self._max_depth else Outcome.OPEN, None
         verdict = await self._judge.self_check(after.problem, answer)
         if verdict is None or verdict.status in (Status.TIMEOUT, Status.ERROR):
             return Outcome.FINISHED, answer

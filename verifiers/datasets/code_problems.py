@@ -124,10 +124,10 @@ class CodeJudge:
         self._allow_degraded = tuple(allow_degraded)
 
     async def answer(self, state: State) -> str | None:
-        """The whole program, once the function has ended. See finished_program."""
+        """The whole program, once the function or the text has ended. See finished_program."""
         lines = "\n".join(state.thoughts).split("\n")
         facts = state.problem.facts
-        return finished_program(lines, str(facts["head"]), str(facts["entry_point"]))
+        return finished_program(lines, str(facts["head"]), str(facts["entry_point"]), state.ended)
 
     async def check_thought(self, state: State, thought: str) -> Verdict:
         """Not too long, and not the third of the same lines in a row, which is how models get stuck."""
