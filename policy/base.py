@@ -38,6 +38,7 @@ class Thought:
         tokens: tokens it is charged for, its end included.
         value: P(a rollout of this policy from after this thought ends correct), in [0, 1]; None without a value head.
         complete: False when it was cut off at the length limit: such a thought is dead.
+        last: the policy ended its whole text here, and not only the line; then the text may be empty.
     """
 
     text: str
@@ -45,6 +46,12 @@ class Thought:
     tokens: int
     value: float | None = None
     complete: bool = True
+    last: bool = False
+
+    @property
+    def dead(self) -> bool:
+        """Can nothing come of it? It was cut off, or is blank and not the end either."""
+        return not self.complete or not (self.last or self.text.strip())
 
 
 @runtime_checkable

@@ -25,6 +25,7 @@ class Codec:
 
     Attributes:
         kinds: V numbers, TEXT, END or STOP.
+        last: the ENDs after which there is no text at all.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int, ends: Sequence[int] = ()) -> None:
@@ -37,9 +38,9 @@ class Codec:
         for token, string in enumerate(self._strings):
             if token not in special:
                 self.kinds[token] = END if "\n" in string else TEXT
-        for token in {tokenizer.eos_token_id, *ends} - {None}:
-            if token < vocabulary:
-                self.kinds[token] = END
+        self.last = {token for token in {tokenizer.eos_token_id, *ends} - {None} if token < vocabulary}
+        for token in self.last:
+            self.kinds[token] = END
         self.encode = lru_cache(maxsize=8192)(self._encode)
         if not any("\n" in self._strings[token] for token in self.encode("1\n1") if token < known):
             raise BadPolicy("the tokenizer cannot spell a newline, which ends a thought")

@@ -101,7 +101,7 @@ class Frontier(Generic[W]):
     def __post_init__(self) -> None:
         self._heap: list[tuple[float, int, Partial]] = []
         self._leaves: list[tuple[float, int, Thought]] = []
-        self._seen: set[tuple[str, bool]] = set()
+        self._seen: set[tuple[str, bool, bool]] = set()
         self._order = count()
         self._push(Partial((), 0.0, 0.0, self.key))
 
@@ -131,9 +131,11 @@ class Frontier(Generic[W]):
             if -self._leaves[0][0] < bound:
                 return
             thought = heapq.heappop(self._leaves)[2]
-            # Two token sequences of a subword vocabulary may spell the same thought: the first stands for both.
-            if (thought.text, thought.complete) not in self._seen:
-                self._seen.add((thought.text, thought.complete))
+            # Two token sequences of a subword vocabulary may spell the same thought: the first stands for both. Only a
+            # blank line is nothing, and the end of the text is something.
+            spelled = thought.text, thought.complete, thought.last and not thought.text
+            if spelled not in self._seen:
+                self._seen.add(spelled)
                 self.emitted.append(thought)
 
     def schedule(self, upto: int) -> tuple[list[Partial], list[W]]:

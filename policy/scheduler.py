@@ -222,7 +222,8 @@ class Scheduler:
 
     def _finish(self, row: Row, complete: bool, value: float | None) -> None:
         text = self.codec.decode(row.thought)
-        thought = Thought(text, row.logprob, len(row.thought), value, complete)
+        last = complete and row.thought[-1] in self.codec.last
+        thought = Thought(text, row.logprob, len(row.thought), value, complete, last)
         if row.frontier is not None:
             row.frontier.leaf(row, thought)
             self._moved.add(row.frontier)

@@ -30,7 +30,8 @@ class Scripted:
     """Proposes the thoughts a script names for each line of thought, in the script's order.
 
     GREEDY is the likeliest entry, DISTINCT walks the entries once, INDEPENDENT picks any.
-    A text that ends in the escape character '\\x1b' is proposed without it, as cut off.
+    A text that ends in the escape character '\\x1b' is proposed without it, as cut off; one that ends in
+    '\\x04' without that, as the last.
 
     Args:
         script: thoughts so far -> what may come next; a line it does not name has no next thought.
@@ -87,7 +88,7 @@ class Scripted:
 
 def _thought(line: Line) -> Thought:
     text, logprob, value = line
-    thought = Thought(text.removesuffix("\x1b"), min(logprob, 0.0), len(text) + 1, value)
+    thought = Thought(text.rstrip("\x1b\x04"), min(logprob, 0.0), len(text) + 1, value, last=text.endswith("\x04"))
     return replace(thought, complete=False) if text.endswith("\x1b") else thought
 
 

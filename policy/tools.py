@@ -72,7 +72,7 @@ class Tooled:
         if completion is None:
             return thought
         text = thought.text[: completion.kept] + completion.written
-        return replace(thought, text=text, tokens=thought.tokens + len(completion.written))
+        return replace(thought, text=text, tokens=thought.tokens + len(completion.written), last=False)
 
     def close(self) -> None:
         """End what the policy keeps running, if anything."""

@@ -44,8 +44,8 @@ async def touch_down(thinking: Thinking, flight: Flight, votes: TreeVotes) -> tu
     spent = short or node.drawn + len(steps) >= MAX_WIDTH
     children = attach(node, steps, spent=spent)
     close_upwards(node)
-    by_line = {step.state.thoughts: step for step in steps}
-    finished = [(child, by_line[child.state.thoughts]) for child in children if child.answer is not None]
+    by_line = {step.state: step for step in steps}
+    finished = [(child, by_line[child.state]) for child in children if child.answer is not None]
     return children, votes.cast(thinking, finished)
 
 

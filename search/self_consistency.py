@@ -29,7 +29,7 @@ class SelfConsistency(Chains):
 
     def chooser(self, thinking: Thinking) -> Callable[[Line], Answer | None]:
         """The leading answer stands."""
-        votes = Votes(self.weighted)
+        votes = Votes(self.weighted, thinking.canonical)
 
         def choose(line: Line) -> Answer | None:
             votes.add(line[-1], 1.0)

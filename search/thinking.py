@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -12,7 +12,7 @@ from policy.base import Policy, Sampling, Thought
 from policy.budget import UNLIMITED_TOKENS, Meter
 from search.base import Answer
 from search.tree import Node, Outcome, Step
-from verifiers.base import Evidence, Judge, Problem, State, Status
+from verifiers.base import Canonical, Evidence, Judge, Problem, State, Status
 
 JUDGE_GRACE = 0.02
 """Seconds a judge may still take when the deadline is reached; far below the overshoot that is allowed."""
@@ -39,6 +39,7 @@ class Thinking:
         standing: the answer that stands now, or None.
         first_line: the greedy line, once made.
         thoughts: thoughts landed so far.
+        canonical: a text shared by all spellings of an answer; the answer itself where the judge knows of no others.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Thinking:
         self.standing: Answer | None = None
         self.first_line: list[Step] = []
         self.thoughts = 0
+        self.canonical: Callable[[str], str] = judge.canonical if isinstance(judge, Canonical) else str
         self._policy = policy
         self._judge = judge
         self._seed = seed
@@ -175,8 +177,8 @@ class Thinking:
 
     async def _judged(self, state: State, thought: Thought, check: bool) -> Step:
         """The thought with its verdict; left open if the judge has not spoken by the deadline."""
-        after = state.then(thought.text)
-        if not thought.complete or not thought.text.strip():
+        after = state.then(thought.text, thought.last)
+        if thought.dead:
             return Step(thought, after, Outcome.DEAD)
         left = self.meter.seconds_left
         try:
@@ -191,7 +193,8 @@ class Thinking:
             return Outcome.DEAD, None
         answer = await self._judge.answer(after)
         if answer is None:
-            return Outcome.DEAD if len(after.thoughts) >= self._max_depth else Outcome.OPEN, None
+            blank = not after.thoughts[-1].strip()
+            return Outcome.DEAD if blank or len(after.thoughts) >= self._max_depth else Outcome.OPEN, None
         verdict = await self._judge.self_check(after.problem, answer)
         if verdict is None or verdict.status in (Status.TIMEOUT, Status.ERROR):
             return Outcome.FINISHED, answer

@@ -115,13 +115,13 @@ def attach(node: Node, steps: Sequence[Step], *, spent: bool) -> list[Node]:
     Priors are sequence probabilities renormalised over distinct siblings, never sample counts
     (Sampled MuZero, Hubert et al. 2021, section 5).
     """
-    known = {child.state.thoughts[-1] for child in node.children}
+    known = {(child.state.thoughts[-1], child.state.ended) for child in node.children}
     new = []
     for step in steps:
         node.drawn += 1
-        if step.thought.text in known:
+        if (step.thought.text, step.state.ended) in known:
             continue
-        known.add(step.thought.text)
+        known.add((step.thought.text, step.state.ended))
         node.mass += math.exp(min(step.thought.logprob, 0.0))
         if step.outcome in (Outcome.DEAD, Outcome.REFUTED):
             continue

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from search.base import Answer
 from search.thinking import Thinking
@@ -12,11 +12,17 @@ from search.tree import Node, Outcome, Step, line_logprob
 
 
 @dataclass
-class _Candidate:
+class _Spelling:
     best: Step
     weight: float = 0.0
-    value: float = 0.0
     heaviest: float = 0.0
+
+
+@dataclass
+class _Candidate:
+    spellings: dict[str, _Spelling] = field(default_factory=dict)
+    weight: float = 0.0
+    value: float = 0.0
 
 
 class Votes:
@@ -26,12 +32,15 @@ class Votes:
     against; where lines have values, the answer is taken to be wrong when that share errs and the best value among the
     lines that lead to it errs too, as if the two were independent.
 
+    All spellings of an answer are one answer; the one of most weight is shown.
+
     Args:
         by_value: weight each vote by the line's value, where it has one.
+        canonical: a text shared by the spellings of an answer, see verifiers.base.Canonical.
     """
 
-    def __init__(self, by_value: bool = False) -> None:
-        self._by_value = by_value
+    def __init__(self, by_value: bool = False, canonical: Callable[[str], str] = str) -> None:
+        self._by_value, self._canonical = by_value, canonical
         self._candidates: dict[str, _Candidate] = {}
         self._total = 0.0
         self._lines = 0
@@ -42,11 +51,13 @@ class Votes:
             return
         value = step.thought.value
         weight = max(weight * (1.0 if value is None or not self._by_value else value), 1e-12)
-        candidate = self._candidates.setdefault(step.answer, _Candidate(step))
+        candidate = self._candidates.setdefault(self._canonical(step.answer), _Candidate())
         candidate.weight += weight
         candidate.value = max(candidate.value, value or 0.0)
-        if weight > candidate.heaviest:
-            candidate.best, candidate.heaviest = step, weight
+        spelling = candidate.spellings.setdefault(step.answer, _Spelling(step))
+        spelling.weight += weight
+        if weight > spelling.heaviest:
+            spelling.best, spelling.heaviest = step, weight
         self._total += weight
         self._lines += 1
 
@@ -57,7 +68,8 @@ class Votes:
         leader = max(self._candidates.values(), key=lambda candidate: candidate.weight)
         average = self._total / self._lines
         share = (leader.weight + average) / (self._total + 2 * average)
-        return thinking.offer(leader.best, 1 - (1 - share) * (1 - leader.value))
+        shown = max(leader.spellings.values(), key=lambda spelling: spelling.weight)
+        return thinking.offer(shown.best, 1 - (1 - share) * (1 - leader.value))
 
 
 class TreeVotes:
@@ -68,7 +80,7 @@ class TreeVotes:
     """
 
     def __init__(self, thinking: Thinking, power: float = 0.5) -> None:
-        self._votes = Votes()
+        self._votes = Votes(canonical=thinking.canonical)
         self._power = power
         self._seen: set[tuple[str, ...]] = set()
         self.add(thinking.first_line)

@@ -57,12 +57,14 @@ async def _line(
     state = State(problem)
     while len(state.thoughts) < MAX_DEPTH:
         thoughts = await policy.propose(state, 1, sampling=sampling, seed=seed, meter=meter, first=sample)
-        if not thoughts or not thoughts[0].complete or not thoughts[0].text.strip():
+        if not thoughts or thoughts[0].dead:
             break
-        state = state.then(thoughts[0].text)
+        state = state.then(thoughts[0].text, thoughts[0].last)
         answer = await judge.answer(state)
         if answer is not None:
             return state.thoughts, answer
+        if not thoughts[0].text.strip():
+            break
     return state.thoughts, None
 
 

@@ -62,14 +62,22 @@ class Problem:
 
 @dataclass(frozen=True)
 class State:
-    """A line of thought so far: the problem and the texts of the thoughts, oldest first."""
+    """A line of thought so far.
+
+    Attributes:
+        problem: what it is about.
+        thoughts: their texts, oldest first.
+        ended: whoever thinks has said that there is nothing to follow, as language models do by a special token. What
+            counts as finished anyway need not wait for it.
+    """
 
     problem: Problem
     thoughts: tuple[str, ...] = ()
+    ended: bool = False
 
-    def then(self, thought: str) -> State:
+    def then(self, thought: str, ended: bool = False) -> State:
         """The state one thought later."""
-        return State(self.problem, (*self.thoughts, thought))
+        return State(self.problem, (*self.thoughts, thought), ended)
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,15 @@ class Judge(Protocol):
 
     async def self_check(self, problem: Problem, answer: str) -> Verdict | None:
         """Test an answer without the reference; None where that would be solving the problem."""
+        ...
+
+
+@runtime_checkable
+class Canonical(Protocol):
+    """What a judge offers besides where one answer has many spellings, so that votes for it are not split."""
+
+    def canonical(self, answer: str) -> str:
+        """A text shared by answers that are the same for certain: an equivalence. Cheap, for any text."""
         ...
 
 

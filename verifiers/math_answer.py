@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -81,17 +80,24 @@ def compare(prediction: str, gold: str, policy: Tolerance = EXACT, workers: Math
     settled = _settled(prediction, gold, policy)
     if isinstance(settled, Comparison):
         return settled
-    return _told(_sent(prediction, gold, policy, settled, workers).result())
+    pool = workers or shared_workers()
+    return _told(pool.submit(_request(prediction, gold, policy), settled).result())
 
 
 async def acompare(
     prediction: str, gold: str, policy: Tolerance = EXACT, workers: MathWorkers | None = None
 ) -> Comparison:
-    """`compare` without blocking the event loop; cancelling it gives up a place in line."""
+    """`compare` without blocking the event loop; cancelling it gives up its place in line, or ends its worker."""
     settled = _settled(prediction, gold, policy)
     if isinstance(settled, Comparison):
         return settled
-    return _told(await asyncio.wrap_future(_sent(prediction, gold, policy, settled, workers)))
+    pool = workers or shared_workers()
+    future = pool.submit(_request(prediction, gold, policy), settled)
+    try:
+        return _told(await asyncio.wrap_future(future))
+    except asyncio.CancelledError:
+        pool.give_up(future)
+        raise
 
 
 def verdict(comparison: Comparison) -> Verdict:
@@ -173,12 +179,9 @@ def _compared(truth: Truth) -> Comparison:
     return Comparison(Relation.EQUIVALENT if truth else Relation.DIFFERENT)
 
 
-def _sent(
-    prediction: str, gold: str, policy: Tolerance, dearness: int, workers: MathWorkers | None
-) -> Future[Answer]:
-    request: dict[str, Any] = {"prediction": prediction, "gold": gold, "relative": str(policy.relative),
-                               "digits": policy.digits, "bare_numbers": policy.bare_numbers}
-    return (workers or shared_workers()).submit(request, dearness)
+def _request(prediction: str, gold: str, policy: Tolerance) -> dict[str, Any]:
+    return {"prediction": prediction, "gold": gold, "relative": str(policy.relative), "digits": policy.digits,
+            "bare_numbers": policy.bare_numbers}
 
 
 def _told(answer: Answer) -> Comparison:

@@ -53,14 +53,21 @@ def blocks(lines: Sequence[str]) -> tuple[list[tuple[str, str]], tuple[str, str]
     return closed, None if content is None else (language, "\n".join(content))
 
 
-def finished_program(lines: Sequence[str], head: str, entry_point: str) -> str | None:
+def finished_program(lines: Sequence[str], head: str, entry_point: str, ended: bool = False) -> str | None:
     """The program that lines of a model have come to, or None while it goes on.
 
     It has ended with a closed block that defines the function; or, where the lines continue the head, with a line that
     is not indented (which is not part of it), or with a `return` of the function's own depth, after which nothing is
-    reached.
+    reached. Where the model has ended its text, what is there is all: functions need no `return`, and blocks that are
+    cut short or definitions without one count too.
     """
-    for _, content in reversed(blocks(lines)[0]):
+    closed, opened = blocks(lines)
+    said = [content for _, content in closed]
+    if ended and opened is not None:
+        said.append(opened[1])
+    elif ended and not closed:
+        said = ["\n".join(lines)]
+    for content in reversed(said):
         if defines(content, entry_point):
             return whole_program(head, entry_point, content)
     body = [line for line in lines if line.strip()]
@@ -68,7 +75,7 @@ def finished_program(lines: Sequence[str], head: str, entry_point: str) -> str |
         return None
     if not _indented(body[-1]):
         return whole_program(head, entry_point, "\n".join(lines[:-1])) if len(body) > 1 else None
-    return whole_program(head, entry_point, "\n".join(lines)) if _returned(body) else None
+    return whole_program(head, entry_point, "\n".join(lines)) if ended or _returned(body) else None
 
 
 def _indented(line: str) -> bool:

@@ -22,7 +22,7 @@ class PythonTool:
 
     Args:
         seconds: of processor time for one block.
-        max_output: characters of its output that are written; the end of a longer one is.
+        max_output: characters that are written of what it printed and of how it failed; the end, where that is longer.
         allow_degraded: mechanisms of the sandbox that may be missing.
 
     Attributes:
@@ -54,7 +54,7 @@ class PythonTool:
             return None
         outcome = await shared_sandbox(self._allow_degraded).arun(Script(opened[1]), self._limits)
         # A fence in the output would open or close a block in what follows.
-        said = _said(outcome).replace("```", "'''").strip("\n")
+        said = _said(outcome, self._max_output // 2).replace("```", "'''").strip("\n")
         if len(said) > self._max_output:
             said = "..." + said[3 - self._max_output :]
         return Completion(len(thought), _written(said))
@@ -64,10 +64,11 @@ def _written(output: str) -> str:
     return f"\n```output\n{output}\n```"
 
 
-def _said(outcome: Outcome) -> str:
-    """What a block printed, and one line on how it failed if it did."""
+def _said(outcome: Outcome, max_fault: int) -> str:
+    """What a block printed, and one line on how it failed if it did: of an exception, the last of its traceback."""
     printed = outcome.stdout
     if outcome.kind is Kind.DONE:
         return printed if printed.strip() else "(nothing was printed)"
-    fault = "out of time" if outcome.kind is Kind.TIMEOUT else f"{outcome.kind.value}: {outcome.detail}"
-    return f"{printed.rstrip()}\nError: {fault}".lstrip("\n")
+    told = {Kind.TIMEOUT: "Error: out of time", Kind.RAISED: outcome.detail}
+    fault = " ".join(told.get(outcome.kind, f"Error: {outcome.kind.value}: {outcome.detail}").split())
+    return f"{printed.rstrip()}\n{fault[:max_fault]}".lstrip("\n")

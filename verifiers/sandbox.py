@@ -6,15 +6,15 @@ goes in. How the walls are made is told in docs/adr/0013-sandbox.md.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import functools
 import os
 import socket
 import struct
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
@@ -23,6 +23,7 @@ from verifiers.jail.isolation import MECHANISMS, Limits
 from verifiers.warden import canaries
 from verifiers.warden.jobs import Call, Check, Job, Kind, Outcome, Script, converse, judged
 from verifiers.warden.lanes import NEWEST, Lane
+from verifiers.warden.stop import Stop, in_thread
 from verifiers.warden.zygote_process import Ticket, ZygoteProcess
 
 __all__ = ["Call", "Check", "Job", "Kind", "Limits", "Outcome", "Sandbox", "SandboxRefused", "Script"]
@@ -89,23 +90,24 @@ class Sandbox:
         """What every verdict has to say about the walls: nothing where they are whole."""
         return f" [sandbox without {', '.join(self.missing)}]" if self.missing else ""
 
-    def run(self, job: Job, limits: Limits | None = None) -> Outcome:
-        """Run one job to its end. Whatever the program does is an Outcome; raises nothing for it."""
+    def run(self, job: Job, limits: Limits | None = None, stop: Stop | None = None) -> Outcome:
+        """Run one job to its end. Whatever the program does is an Outcome; raises nothing for it, and Stopped only
+        where another thread wishes it by `stop`: then the job is killed, or does not begin."""
         if os.getpid() != self._owner:
             raise RuntimeError("this sandbox belongs to the process that made it; make one in this process")
         program = job.code if isinstance(job, Check) else job.program
         if len(program) > MAX_PROGRAM:
             return Outcome(Kind.UNPARSABLE, f"a program of {len(program)} characters; at most {MAX_PROGRAM}")
-        limits = limits or self.limits
+        limits, stop = limits or self.limits, stop or Stop()
         if isinstance(job, Check):
             limits = replace(limits, wall_seconds=_CHECK_WALL)
-            return self._in_lane(self._checks, job, limits)[0]
-        outcome, preempted = self._in_lane(self._fast, job, limits)
-        return self._in_lane(self._slow, job, limits)[0] if preempted else outcome
+            return self._in_lane(self._checks, job, limits, stop)[0]
+        outcome, preempted = self._in_lane(self._fast, job, limits, stop)
+        return self._in_lane(self._slow, job, limits, stop)[0] if preempted else outcome
 
     async def arun(self, job: Job, limits: Limits | None = None) -> Outcome:
-        """run() for event loops: waits in a thread of the sandbox's own."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, self.run, job, limits)
+        """run() for event loops: waits in a thread of the sandbox's own. Cancelling it kills the job."""
+        return await in_thread(functools.partial(self.run, job, limits), self.threads)
 
     def close(self) -> None:
         """End everything. Jobs in flight become ERROR."""
@@ -133,11 +135,11 @@ class Sandbox:
 
     def _try(self, job: Job, mechanisms: Sequence[str]) -> Outcome:
         """A canary's run, behind some of the walls only."""
-        return self._execute(job, Limits(), mechanisms, False, lambda ticket: None)[0]
+        return self._execute(job, Limits(), mechanisms, False, lambda ticket: None, Stop())[0]
 
-    def _in_lane(self, lane: Lane, job: Job, limits: Limits) -> tuple[Outcome, bool]:
+    def _in_lane(self, lane: Lane, job: Job, limits: Limits, stop: Stop) -> tuple[Outcome, bool]:
         """What came of a job in a lane, and whether it was ended because it ran long while the slow lane was full."""
-        end, since, place = lane.enter(), time.monotonic(), [lane]
+        end, since, place = lane.enter(stop), time.monotonic(), [lane]
 
         def on_slow(ticket: Ticket) -> None:
             if lane is not self._fast:
@@ -150,14 +152,16 @@ class Sandbox:
                 ticket.kill()
 
         try:
-            outcome, ticket = self._execute(job, limits, self._mechanisms, lane is self._slow, on_slow)
+            outcome, ticket = self._execute(job, limits, self._mechanisms, lane is self._slow, on_slow, stop)
             return outcome, ticket.preempted and ticket.ending.how == "killed"
         finally:
             place[0].leave(end if place[0] is lane else NEWEST, time.monotonic() - since)
 
     def _execute(
-        self, job: Job, limits: Limits, mechanisms: Sequence[str], slow: bool, on_slow: Callable[[Ticket], None]
+        self, job: Job, limits: Limits, mechanisms: Sequence[str], slow: bool, on_slow: Callable[[Ticket], None],
+        stop: Stop,
     ) -> tuple[Outcome, Ticket]:
+        stop.heed()
         zygote = self._alive()
         with contextlib.ExitStack() as opened:
             ours, theirs = socket.socketpair()
@@ -175,13 +179,25 @@ class Sandbox:
             patience = struct.pack("ll", int(limits.wall_seconds + _GRACE), 0)
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
-            answer = converse(job, ours, printed)
+            with stop.ending(ticket.kill), _killing(ticket):
+                answer = converse(job, ours, printed)
             if answer.broken:
                 ticket.kill()
         if not ticket.ended.wait(limits.wall_seconds + _GRACE):
             zygote.close()  # it does not do its work
             ticket.ended.wait()
+        stop.heed()
         outcome = judged(job, answer, ticket.ending)
         with self._lock:
             self.peak_mb = max(self.peak_mb, outcome.peak_mb)
         return outcome, ticket
+
+
+@contextlib.contextmanager
+def _killing(ticket: Ticket) -> Iterator[None]:
+    """What is raised while a job runs ends it too."""
+    try:
+        yield
+    except BaseException:
+        ticket.kill()
+        raise

@@ -8,9 +8,8 @@ remembered from test to test, and only what a call returns counts, not what it d
 
 from __future__ import annotations
 
-import asyncio
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,8 @@ from verifiers.jail import values
 from verifiers.jail.isolation import Limits
 from verifiers.jail.values import Tree
 from verifiers.sandbox import Sandbox
-from verifiers.warden.jobs import Call, Check, Kind, Outcome, Script
+from verifiers.warden.jobs import Call, Check, Job, Kind, Outcome, Script
+from verifiers.warden.stop import Stop, in_thread
 
 _STATUS = {Kind.TIMEOUT: Status.TIMEOUT, Kind.ERROR: Status.ERROR, Kind.UNPARSABLE: Status.UNPARSABLE}
 
@@ -75,7 +75,7 @@ class Suite:
 
 def check(
     program: str, suite: Suite, sandbox: Sandbox, *, limits: Limits | None = None, evidence: Evidence = Evidence.NONE,
-    stop_early: bool = True,
+    stop_early: bool = True, stop: Stop | None = None,
 ) -> Verdict:
     """Grade a program, which may be any text. Safe to call from many threads.
 
@@ -83,15 +83,16 @@ def check(
     failure decides; without, all run, and the detail counts those that passed. evidence is that of a CORRECT verdict.
 
     WRONG: another value, an exception, a death. UNPARSABLE: no program, or none with that function. TIMEOUT: out of
-    time. ERROR: the sandbox's fault or the tests'.
+    time. ERROR: the sandbox's fault or the tests'. Raises Stopped where another thread wishes it by `stop`.
     """
     if not suite.tests:
         return Verdict(Status.ERROR, detail="a problem without tests" + sandbox.note)
     problem = derive_seed(suite)
     order = sorted(range(len(suite.tests)), key=lambda index: derive_seed(problem, index))
     failures: dict[int, Verdict] = {}
+    run = functools.partial(sandbox.run, limits=limits, stop=stop)
     for index in order:
-        verdict = _run(program, suite, suite.tests[index], sandbox, limits)
+        verdict = _tested(program, suite, suite.tests[index], run)
         if not verdict.ok:
             failures[index] = verdict
             if stop_early:
@@ -105,31 +106,30 @@ def check(
 
 
 async def acheck(program: str, suite: Suite, sandbox: Sandbox, **options: Any) -> Verdict:
-    """check() for event loops, with the same options: waits in a thread of the sandbox."""
-    waiting = functools.partial(check, program, suite, sandbox, **options)
-    return await asyncio.get_running_loop().run_in_executor(sandbox.threads, waiting)
+    """check() for event loops, with the same options: waits in a thread of the sandbox. Cancelling it kills its job."""
+    return await in_thread(lambda stop: check(program, suite, sandbox, stop=stop, **options), sandbox.threads)
 
 
-def _run(program: str, suite: Suite, test: Test, sandbox: Sandbox, limits: Limits | None) -> Verdict:
+def _tested(program: str, suite: Suite, test: Test, run: Callable[[Job], Outcome]) -> Verdict:
     if isinstance(test, CallTest):
         try:
             call, expected = Call.of(program, suite.entry_point, *test.args), values.encode(test.expected)
         except values.TooLarge as error:
             return Verdict(Status.ERROR, detail=f"the test holds {error}")
-        outcome = sandbox.run(call, limits)
+        outcome = run(call)
         if outcome.kind is Kind.VALUE:
             if values.same(expected, outcome.value, suite.tolerance):
                 return correct()
             return Verdict(Status.WRONG, detail=f"returned {_shown(outcome.value)}")
         return _failed(outcome)
     if isinstance(test, StdioTest):
-        outcome = sandbox.run(Script(program, test.stdin), limits)
+        outcome = run(Script(program, test.stdin))
         if outcome.kind is Kind.DONE:
             if _lines(outcome.stdout) == _lines(test.stdout):
                 return correct()
             return Verdict(Status.WRONG, detail=f"printed {outcome.stdout[:80]!a}")
         return _failed(outcome)
-    return _Proxy(program, suite.entry_point, sandbox, limits).check(test)
+    return _Proxy(program, suite.entry_point, run).check(test)
 
 
 def _failed(outcome: Outcome) -> Verdict:
@@ -140,13 +140,13 @@ def _failed(outcome: Outcome) -> Verdict:
 class _Proxy:
     """Stands for the program towards an assert-style test: each call of the test becomes a job of its own."""
 
-    def __init__(self, program: str, entry_point: str, sandbox: Sandbox, limits: Limits | None) -> None:
-        self.program, self.entry_point, self.sandbox, self.limits = program, entry_point, sandbox, limits
+    def __init__(self, program: str, entry_point: str, run: Callable[[Job], Outcome]) -> None:
+        self.program, self.entry_point, self.run = program, entry_point, run
         self.decided: Verdict | None = None  # by a call that cannot be answered
 
     def check(self, test: AssertTest) -> Verdict:
         job = Check(test.prelude, test.code, self.entry_point, test.call, self.answer)
-        outcome = self.sandbox.run(job, self.limits)
+        outcome = self.run(job)
         if self.decided is not None:
             return self.decided
         if outcome.kind is Kind.PASSED:
@@ -160,7 +160,7 @@ class _Proxy:
             self.decided = Verdict(Status.ERROR, detail="the test passes a value of no plain type")
             return None
         call = Call(self.program, self.entry_point, tuple(args), tuple(kwargs.items()))
-        outcome = self.sandbox.run(call, self.limits)
+        outcome = self.run(call)
         if outcome.kind is Kind.VALUE:
             return {"value": outcome.value}
         if outcome.kind is Kind.RAISED:

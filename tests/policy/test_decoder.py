@@ -181,12 +181,22 @@ async def test_the_first_distinct_thought_is_one_sample(make: Make, tiny_folder:
         assert abs(counts[name] - draws * probability) < 4 * math.sqrt(draws * probability * (1 - probability)) + 1
 
 
+async def test_the_end_of_the_text_is_told_from_the_end_of_a_line(make: Make) -> None:
+    """Of the tokens of no text, one ends the text, one the line, and one is none of a thought's."""
+    found = await make(max_thought_tokens=1).propose(
+        STATES[0], 3000, sampling=Sampling.INDEPENDENT, seed=2, meter=meter())
+    assert {(t.complete, t.last) for t in found if not t.text} == {(True, True), (True, False), (False, False)}
+    distinct = await make(max_thought_tokens=1).propose(
+        STATES[0], 30, sampling=Sampling.DISTINCT, seed=2, meter=meter())
+    assert [(t.complete, t.last) for t in distinct if not t.text and t.complete].count((True, True)) == 1
+
+
 async def test_distinct_thoughts_are_distinct_and_calls_continue_one_another(make: Make) -> None:
     async def ask(policy: Transformer, first: int, k: int) -> list[Thought]:
         return await policy.propose(STATES[0], k, sampling=Sampling.DISTINCT, seed=3, meter=meter(), first=first)
 
     whole = await ask(make(), 0, 24)
-    assert len({(t.text, t.complete) for t in whole}) == 24
+    assert len({(t.text, t.complete, t.last and not t.text) for t in whole}) == 24
     policy = make()
     pieces = [await ask(policy, 0, 4), await ask(policy, 4, 4), await ask(policy, 8, 16)]
     assert [t.text for piece in pieces for t in piece] == [t.text for t in whole]
@@ -199,7 +209,7 @@ async def test_distinct_thoughts_are_distinct_and_calls_continue_one_another(mak
 async def test_an_exhausted_support_gives_fewer(make: Make) -> None:
     policy = make(max_thought_tokens=1)
     thoughts = await policy.propose(STATES[0], 50, sampling=Sampling.DISTINCT, seed=0, meter=meter())
-    assert len({(t.text, t.complete) for t in thoughts}) == len(thoughts) == 6 + 2  # characters, and two ways to stop
+    assert len({(t.text, t.complete, t.last) for t in thoughts}) == len(thoughts) == 6 + 3  # characters, ways to stop
 
 
 class Countdown(Meter):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from policy.base import Thought
@@ -8,7 +10,7 @@ from policy.scripted import Scripted
 from search.thinking import Thinking
 from search.tree import Outcome, Step
 from search.votes import TreeVotes, Votes
-from tests.search.riddles import SECRET, THINKERS, RiddleJudge, riddle, solve
+from tests.search.riddles import SECRET, THINKERS, RiddleJudge, Script, riddle, solve
 from verifiers.base import Problem, State, Verdict
 
 
@@ -54,6 +56,38 @@ def test_confidence_is_the_share_and_the_best_value_as_if_independent() -> None:
     first, second = plain.stand(thinking()), valued.stand(thinking())
     assert first is not None and first.confidence == pytest.approx(3 / 5)  # a vote of each kind is added
     assert second is not None and second.confidence == pytest.approx(1 - 2 / 5 * 0.2)
+
+
+class Spelled(RiddleJudge):
+    """Proves nothing, but knows that 2.0 is 2."""
+
+    def canonical(self, answer: str) -> str:
+        return answer.removesuffix(".0")
+
+
+def test_spellings_of_an_answer_vote_together_and_the_heaviest_is_shown() -> None:
+    votes = Votes(canonical=Spelled().canonical)
+    standing, current = None, thinking()
+    for answer, weight in (("1", 3.0), ("2.0", 1.5), ("2", 1.0), ("1", 0.5), ("2", 1.2)):
+        votes.add(line(answer, None, answer), weight)
+        standing = votes.stand(current) or standing
+    assert standing is not None and standing.text == "2" and standing.thoughts == ("2", "=2")
+    average = 7.2 / 5
+    assert standing.confidence == pytest.approx((3.7 + average) / (7.2 + 2 * average))
+
+
+VOTERS = [name for name in THINKERS if name != "best_of_n"]
+
+
+@pytest.mark.parametrize("name", VOTERS)
+async def test_a_search_groups_the_spellings_that_its_judge_knows(name: str) -> None:
+    # Trees draw each text once and weigh it; chains draw entries evenly, so that the texts recur in proportion.
+    split = [(text, math.log(p), None) for text, p, n in (("=1", 0.44, 3), ("=2", 0.28, 2), ("=2.0", 0.28, 2))
+             for _ in range(n)]
+    script: Script = {(): [("a", math.log(0.6), None), ("b", math.log(0.4), None)], ("a",): [*split], ("b",): [*split]}
+    plain = await solve(name, script, "3000tok", judge=RiddleJudge(False))
+    grouped = await solve(name, script, "3000tok", judge=Spelled(False))
+    assert plain[-1].text == "1" and grouped[-1].text in ("2", "2.0")
 
 
 def test_dead_and_refuted_lines_have_no_vote() -> None:

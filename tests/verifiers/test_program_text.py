@@ -12,8 +12,8 @@ HEAD = 'import math\n\n\ndef area(r: float) -> float:\n    """ The area of a cir
 NEW = "def area(r):\n    return math.pi * r * r"
 
 
-def finished(*lines: str, head: str = HEAD) -> str | None:
-    return finished_program(lines, head, "area")
+def finished(*lines: str, head: str = HEAD, ended: bool = False) -> str | None:
+    return finished_program(lines, head, "area", ended)
 
 
 @pytest.mark.parametrize("lines", [
@@ -37,6 +37,31 @@ def test_a_return_of_its_own_depth_ends_a_function(lines: list[str]) -> None:
 ])
 def test_what_goes_on_is_no_program_yet(lines: list[str]) -> None:
     assert finished(*lines) is None
+
+
+@pytest.mark.parametrize("lines", [
+    ["    r.sort()"], ["    r.append(1)", "    print(r)", ""],
+    ["    for x in r:", "        if x:", "            return x"],
+    ["    raise NotImplementedError"], ["\tglobal total", "\ttotal = r"], ["    if r:", "        return 1"],
+])
+def test_a_function_needs_no_return_where_the_text_has_ended(lines: list[str]) -> None:
+    assert finished(*lines) is None
+    assert finished(*lines, ended=True) == HEAD + "\n".join(lines)
+
+
+@pytest.mark.parametrize(("lines", "program"), [
+    (["area = lambda r: r * r"], "area = lambda r: r * r"),
+    (["def area(r):", "    r.sort()"], "def area(r):\n    r.sort()"),
+    (["So:", "```python", "def area(r):", "    r.sort()"], "def area(r):\n    r.sort()"),
+])
+def test_a_program_without_a_fence_or_with_half_of_one_ends_with_the_text(lines: list[str], program: str) -> None:
+    assert finished(*lines, head="") is None and finished(*lines, head="", ended=True) == program
+    assert finished(*lines, ended=True) == f"import math\n\n\n{program}"
+
+
+@pytest.mark.parametrize("lines", [[""], ["Sorry."], ["```python", "x = 1", "```"], ["x = 1"], ["return 1"]])
+def test_a_text_without_a_program_ends_without_one(lines: list[str]) -> None:
+    assert finished(*lines, ended=True) is None
 
 
 @pytest.mark.parametrize("stop", ["print(area(1))", "def other():", "# Test", "if True:", "```", "}", "class A:"])
@@ -77,7 +102,7 @@ def test_blocks() -> None:
 LINES = ["```", "```python", "    x", "return", "    return (", ")", "def area(r):", "", "\udcff"]
 
 
-@given(st.lists(st.sampled_from(LINES), max_size=12), st.sampled_from([HEAD, ""]))
-def test_any_lines_will_do(lines: list[str], head: str) -> None:
-    program = finished_program(lines, head, "area")
+@given(st.lists(st.sampled_from(LINES), max_size=12), st.sampled_from([HEAD, ""]), st.booleans())
+def test_any_lines_will_do(lines: list[str], head: str, ended: bool) -> None:
+    program = finished_program(lines, head, "area", ended)
     assert program is None or defines(program, "area")

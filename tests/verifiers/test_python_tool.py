@@ -54,11 +54,13 @@ async def test_blocks_know_nothing_of_each_other() -> None:
 
 
 @pytest.mark.parametrize(("line", "said"), [
-    ("1 / 0", "Error: raised: ZeroDivisionError"), ("while True: pass", "Error: out of time"),
-    ("def", "Error: unparsable"), ("import os; os._exit(3)", "Error: died"), ("raise SystemExit(2)", "Error: "),
-    ("print('a'); 1 / 0", ""), ("import os; os.fork()", "Error: "), ("x = [0] * 10**10", "Error: "),
-    ("import socket; socket.socket()", "Error: "), ("open('/etc/passwd')", "Error: "),
-    ("import subprocess; subprocess.run(['id'])", "Error: "), ("print('x' * 10**8)", "Error: "),
+    ("1 / 0", "ZeroDivisionError: division by zero\n"), ("while True: pass", "Error: out of time"),
+    ("def", "Error: unparsable"), ("import os; os._exit(3)", "Error: died"), ("raise SystemExit(2)", "SystemExit\n"),
+    ("print('a'); 1 / 0", "a\nZeroDivisionError: division by zero\n"), ("import os; os.fork()", "PermissionError"),
+    ("x = [0] * 10**10", "MemoryError"), ("import socket; socket.socket()", "PermissionError"),
+    ("open('/etc/passwd')", "FileNotFoundError"), ("import subprocess; subprocess.run(['id'])", "PermissionError"),
+    ("print('a'); raise SystemExit(2)", "a\nSystemExit\n"), ("raise KeyError('a\\nb')", "KeyError: a b\n"),
+    ("print('x' * 10**8)", "Error: "),
     ("import os; print(dict(os.environ))", "{"),
 ])
 async def test_a_call_that_fails_writes_a_short_text(line: str, said: str) -> None:
@@ -66,6 +68,13 @@ async def test_a_call_that_fails_writes_a_short_text(line: str, said: str) -> No
     written = await ran(line, tool=PythonTool(seconds=1.0))
     assert written is not None and written.startswith(f"\n```output\n{said}") and written.endswith("\n```")
     assert "do not tell" not in written
+
+
+async def test_a_long_fault_leaves_room_for_what_was_printed() -> None:
+    written = await ran("print('seen'); raise ValueError('v' * 1000)")
+    assert written == "\n```output\nseen\nValueError: " + "v" * 188 + "\n```"
+    both = await ran("print('p' * 900); raise ValueError('v' * 1000)")
+    assert both == "\n```output\n..." + "p" * 196 + "\nValueError: " + "v" * 188 + "\n```"
 
 
 async def test_output_is_cut_and_cannot_open_or_close_a_block() -> None:

@@ -10,15 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.verifiers import traces
 from verifiers.jail import values
 from verifiers.sandbox import Call, Kind, Limits, Outcome, Sandbox, Script
+from verifiers.unit_tests import AssertTest, CallTest, Suite, acheck
 from verifiers.warden.outer_wall import outer_wall
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -91,8 +93,9 @@ def test_a_script_prints(sandbox: Sandbox) -> None:
     assert run("print(1)\nraise SystemExit").stdout == "1\n"
     assert run("import os\nos.write(1, b'1')\nos._exit(0)").kind is Kind.DONE
     assert run("import os\nos.write(1, b'1')\nos._exit(1)").kind is Kind.DIED
-    assert run("print(1)\nraise SystemExit(1)").kind is Kind.RAISED
-    broken = run("print(1, flush=True)\n[][0]")
+    ended = run("print(1)\nraise SystemExit(1)")
+    assert ended.kind is Kind.RAISED and ended.stdout == "1\n"
+    broken = run("print(1)\n[][0]")
     assert broken.kind is Kind.RAISED and broken.stdout == "1\n" and "IndexError: list index" in broken.detail
     assert run("while True: print('x' * 1000)").kind is Kind.TOO_LARGE
     assert run("while True: pass").kind is Kind.TIMEOUT
@@ -153,6 +156,38 @@ async def test_an_event_loop_is_not_held_up(sandbox: Sandbox) -> None:
     honest = await asyncio.gather(*(sandbox.arun(Call.of(ADD, "add", n, 1)) for n in range(50)))
     assert [value(outcome) for outcome in honest] == list(range(1, 51))
     assert {outcome.kind for outcome in await asyncio.gather(*hanging)} == {Kind.TIMEOUT}
+
+
+SLEEP = Limits(cpu_seconds=100, wall_seconds=100)
+CANCELLED = {
+    "call": lambda sandbox: sandbox.arun(Call.of("import time\ndef f(): time.sleep(100)", "f"), SLEEP),
+    "busy": lambda sandbox: sandbox.arun(Call.of(HANG, "f"), SLEEP),
+    "script": lambda sandbox: sandbox.arun(Script("import time\ntime.sleep(100)"), SLEEP),
+    "check": lambda sandbox: acheck(HANG, Suite((AssertTest("f()"),), "f"), sandbox, limits=SLEEP),
+    "suite": lambda sandbox: acheck(HANG, Suite((CallTest((), 1), CallTest((), 2)), "f"), sandbox, limits=SLEEP,
+                                    stop_early=False),
+}
+
+
+@pytest.mark.parametrize("start", CANCELLED.values(), ids=CANCELLED)
+async def test_a_cancelled_job_is_killed_at_once_and_leaves_its_lane(
+    sandbox: Sandbox, start: Callable[[Sandbox], Coroutine[Any, Any, object]]
+) -> None:
+    """Far more of them than lanes have places: those that wait give up too."""
+    zygote = traces.zygote_of(sandbox._zygote.pid)
+    tasks = [asyncio.create_task(start(sandbox)) for _ in range(40)]
+    await asyncio.sleep(0.5)
+    assert traces.children(zygote)
+    for task in tasks:
+        task.cancel()
+    gone = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(outcome) for outcome in gone} == {asyncio.CancelledError}
+    started = time.monotonic()
+    while traces.children(zygote):
+        assert time.monotonic() - started < 5
+        await asyncio.sleep(0.01)
+    assert value(await sandbox.arun(Call.of(ADD, "add", 1, 2))) == 3
+    assert time.monotonic() - started < 10
 
 
 def test_a_sandbox_survives_the_thread_that_made_it() -> None:

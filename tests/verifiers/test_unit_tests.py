@@ -120,6 +120,46 @@ def test_assertions_see_plain_values_only(sandbox: Sandbox, program: str, status
     assert graded(sandbox, program, CHECKED).status is status
 
 
+RETURNS = """
+import collections
+Point = collections.namedtuple('Point', 'x y')
+def f(x):
+    counted = collections.defaultdict(int)
+    for letter in x: counted[letter] += 1
+    return [collections.Counter(x), collections.OrderedDict(sorted(counted.items())), counted, Point(1, 2)]
+"""
+
+
+def test_what_the_library_makes_of_dicts_and_tuples_passes_as_in_plain_python(sandbox: Sandbox) -> None:
+    honest = ("assert f('aba') == [{'a': 2, 'b': 1}] * 3 + [(1, 2)]\nassert f('aab')[0].most_common(1) == [('a', 2)]\n"
+              "assert f('')[0]['a'] == 0 and f('ba')[1].popitem() == ('b', 1)")
+    assert graded(sandbox, RETURNS, AssertTest(honest)).ok
+    assert graded(sandbox, RETURNS, CallTest(("aba",), [{"a": 2, "b": 1}] * 3 + [(1, 2)])).ok
+    assert graded(sandbox, RETURNS, CallTest(("aba",), [{"a": 2, "b": 2}] * 3 + [(1, 2)])).status is Status.WRONG
+    given = AssertTest("from collections import Counter\nassert f(Counter('aab')) == [('a', 2)]")
+    assert graded(sandbox, "def f(x): return x.most_common(1)", given).ok
+
+
+@pytest.mark.parametrize("program", [
+    "import collections\nclass Counter(collections.Counter):\n    def __eq__(s, o): return True\n"
+    "    __ne__ = lambda s, o: False\nf = lambda x: Counter()",
+    "import collections\ncollections.Counter.__eq__ = lambda s, o: True\nf = lambda x: collections.Counter('z')",
+    "import collections\ncollections.Counter.items = lambda s: [('a', 2), ('b', 1)]\n"
+    "f = lambda x: collections.Counter('z')",
+    "class P(tuple):\n    _fields = ('a',)\n    __slots__ = ()\n    def __eq__(s, o): return True\n"
+    "    def __iter__(s): return iter({'a': 2, 'b': 1})\nf = lambda x: P()",
+    "import collections\nclass D(dict):\n    def __eq__(s, o): return True\n"
+    "collections.defaultdict = collections.OrderedDict = D\nf = lambda x: D()",
+    "import collections\nclass K(str):\n    def __eq__(s, o): return True\n    def __hash__(s): return hash('a')\n"
+    "f = lambda x: collections.OrderedDict({K('z'): 2, 'b': 1})",
+])
+def test_nobody_passes_for_what_the_library_makes(sandbox: Sandbox, program: str) -> None:
+    test = AssertTest("from collections import Counter\nfor expected in ({'a': 2, 'b': 1}, Counter('aba')):\n"
+                      "    if f('aba') == expected: break\nelse: assert False")
+    assert graded(sandbox, program, test).status is Status.WRONG
+    assert graded(sandbox, program, CallTest(("aba",), {"a": 2, "b": 1})).status is Status.WRONG
+
+
 def test_assertions_by_name_with_helpers_and_exceptions(sandbox: Sandbox) -> None:
     test = AssertTest(
         "assert f([3, 1], reverse=True) == twice([3, 1])[:2]\nassert set(f([1, 2])) == {1, 2}\n"

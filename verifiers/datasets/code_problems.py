@@ -6,7 +6,6 @@ Chen et al. 2021 (arXiv:2107.03374) for HumanEval, Austin et al. 2021 (arXiv:210
 from __future__ import annotations
 
 import ast
-import asyncio
 import doctest
 import json
 import re
@@ -32,6 +31,7 @@ from verifiers.program_text import finished_program, whole_program
 from verifiers.sandbox import SandboxRefused
 from verifiers.sandboxes import shared_sandbox
 from verifiers.unit_tests import AssertTest, Suite
+from verifiers.warden.stop import Stop, in_thread
 
 MAX_EXAMPLE_CHARS = 500
 _QUOTES = re.compile(r"\"{3}|'{3}")
@@ -124,10 +124,10 @@ class CodeJudge:
         self._allow_degraded = tuple(allow_degraded)
 
     async def answer(self, state: State) -> str | None:
-        """The whole program, once the function has ended. See finished_program."""
+        """The whole program, once the function or the text has ended. See finished_program."""
         lines = "\n".join(state.thoughts).split("\n")
         facts = state.problem.facts
-        return finished_program(lines, str(facts["head"]), str(facts["entry_point"]))
+        return finished_program(lines, str(facts["head"]), str(facts["entry_point"]), state.ended)
 
     async def check_thought(self, state: State, thought: str) -> Verdict:
         """Not too long, and not the third of the same lines in a row, which is how models get stuck."""
@@ -142,13 +142,14 @@ class CodeJudge:
         public = problem.facts["public"]
         if not public:
             return None
-        return await asyncio.to_thread(
-            _tested, problem, public, answer, Evidence.PUBLIC_TESTS, self._allow_degraded
+        return await in_thread(
+            lambda stop: _tested(problem, public, answer, Evidence.PUBLIC_TESTS, self._allow_degraded, stop)
         )
 
 
 def _tested(
-    problem: Problem, tests: Sequence[dict[str, str]], answer: str, evidence: Evidence, allow_degraded: Sequence[str]
+    problem: Problem, tests: Sequence[dict[str, str]], answer: str, evidence: Evidence, allow_degraded: Sequence[str],
+    stop: Stop | None = None,
 ) -> Verdict:
     try:
         sandbox = shared_sandbox(allow_degraded)
@@ -157,7 +158,7 @@ def _tested(
     entry_point = str(problem.facts["entry_point"])
     program = whole_program(str(problem.facts["head"]), entry_point, answer)
     suite = Suite(tuple(AssertTest(**test) for test in tests), entry_point)
-    return unit_tests.check(program, suite, sandbox, evidence=evidence)
+    return unit_tests.check(program, suite, sandbox, evidence=evidence, stop=stop)
 
 
 def docstring_tests(head: str, entry_point: str) -> list[str]:

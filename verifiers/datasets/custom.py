@@ -14,7 +14,7 @@ from verifiers.base import BadProblem, Problem, Status, Verdict, correct, unpars
 from verifiers.datasets.domain import DatasetDomain, question_id
 from verifiers.datasets.rows import Row, beside, text_field
 from verifiers.datasets.score_workers import Fate, Reply, ScoreWorkers
-from verifiers.datasets.text_judge import READERS, TextJudge
+from verifiers.datasets.text_judge import JUDGES, TextJudge
 
 MAX_ANSWER_CHARS = 1_000_000
 
@@ -42,8 +42,8 @@ class Custom(DatasetDomain):
         prompt: str = "conf/prompts/math.txt",
     ) -> None:
         super().__init__(name, path, prompt)
-        if answers not in READERS:
-            raise ValueError(f"answers={answers!r} cannot be; allowed: {', '.join(READERS)}")
+        if answers not in JUDGES:
+            raise ValueError(f"answers={answers!r} cannot be; allowed: {', '.join(JUDGES)}")
         if not 0 < timeout <= 3600 or workers < 1 or (memory_mb is not None and memory_mb < 1):
             raise ValueError("timeout must be above 0 and at most 3600, workers and memory_mb at least 1")
         self._question, self._answers = question, answers
@@ -68,7 +68,7 @@ class Custom(DatasetDomain):
         return scored(self._workers.call(json.loads(reference), answer))
 
     def judge(self) -> TextJudge:
-        return TextJudge(READERS[self._answers])
+        return JUDGES[self._answers]
 
     def close(self) -> None:
         """End the idle processes; a later score starts new ones."""

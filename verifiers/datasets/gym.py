@@ -23,7 +23,7 @@ from verifiers.base import (
 from verifiers.datasets.domain import TextDomain, question_id
 from verifiers.datasets.gym_tasks import ACCEPTED, EXPRESSIONS, LISTED, NUMBERS, REFUSED, SCORED, TEXT
 from verifiers.datasets.score_workers import Fate, ScoreWorkers
-from verifiers.datasets.text_judge import TextJudge, tagged
+from verifiers.datasets.text_judge import JUDGES, TextJudge
 from verifiers.domains.countdown import verify
 from verifiers.math.tolerance import Tolerance
 
@@ -126,7 +126,7 @@ class ReasoningGym(TextDomain):
         return Verdict(Status.TIMEOUT if reply.fate is Fate.TIMEOUT else Status.ERROR, detail=reply.detail)
 
     def judge(self) -> TextJudge:
-        return TextJudge(tagged)
+        return JUDGES["tagged"]
 
     def close(self) -> None:
         """End the idle processes; a later request starts new ones."""

@@ -12,7 +12,7 @@ from verifiers.answer_extraction import extract_answer, hedges
 from verifiers.base import Problem, Verdict, unparsable
 from verifiers.datasets.domain import DatasetDomain, question_id
 from verifiers.datasets.rows import BadRow, Row, text_field
-from verifiers.datasets.text_judge import TextJudge, committed
+from verifiers.datasets.text_judge import JUDGES, TextJudge
 from verifiers.math.tolerance import Tolerance
 
 MAX_ANSWER_CHARS = 1_000_000
@@ -61,4 +61,4 @@ class QuestionAnswers(DatasetDomain):
         return math_answer.check(said, reference, self._tolerance)
 
     def judge(self) -> TextJudge:
-        return TextJudge(committed)
+        return JUDGES["committed"]

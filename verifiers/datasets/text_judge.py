@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from verifiers.answer_extraction import extract_answer
 from verifiers.base import Problem, State, Verdict, correct, unparsable, wrong
+from verifiers.math.canonical import canonical
 
 MAX_THOUGHT_CHARS = 4000
 _OPENING, _CLOSING = "<answer>", "</answer>"
@@ -23,18 +24,17 @@ def tagged(text: str) -> str | None:
     return text[start + len(_OPENING) : end].strip() or None if 0 <= start < end else None
 
 
-READERS: dict[str, Callable[[str], str | None]] = {"committed": committed, "tagged": tagged}
-
-
 class TextJudge:
     """Form of lines, and where they end.
 
     Args:
         read: finds the final answer in a text; None while there is none.
+        canonical: see base.Canonical; by default no two texts are the same answer.
     """
 
-    def __init__(self, read: Callable[[str], str | None]) -> None:
+    def __init__(self, read: Callable[[str], str | None], canonical: Callable[[str], str] = str) -> None:
         self._read = read
+        self.canonical = canonical
 
     async def answer(self, state: State) -> str | None:
         """The answer that the thoughts so far commit themselves to."""
@@ -51,3 +51,7 @@ class TextJudge:
     async def self_check(self, problem: Problem, answer: str) -> Verdict | None:
         """Always None: nothing but the reference can tell."""
         return None
+
+
+# Answers of mathematics, and texts of which nothing is known.
+JUDGES = {"committed": TextJudge(committed, canonical), "tagged": TextJudge(tagged)}

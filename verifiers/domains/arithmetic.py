@@ -147,6 +147,11 @@ class ArithmeticJudge:
         last = state.thoughts[-1] if state.thoughts else ""
         return last[1:] if last.startswith("=") and is_final(last[1:]) else None
 
+    def canonical(self, answer: str) -> str:
+        """See base.Canonical: `3.50`, `3.5` and `7/2` are one number."""
+        value = read_number(answer)
+        return answer if value is None else str(value)
+
     async def check_thought(self, state: State, thought: str) -> Verdict:
         """`=` and an expression within the caps that is not the line before; whether it is equal is not looked at."""
         if state.thoughts and is_final(state.thoughts[-1][1:]):

@@ -11,6 +11,7 @@ from verifiers.domains.program_steps import Row
 from verifiers.sandbox import Limits, SandboxRefused
 from verifiers.sandboxes import shared_sandbox
 from verifiers.unit_tests import CallTest, Suite, check
+from verifiers.warden.stop import Stop
 
 Examples = Sequence[tuple[Row, int]]
 LIMITS = Limits(cpu_seconds=1.0, wall_seconds=5.0, memory_bytes=256 * 1024 * 1024)
@@ -42,7 +43,9 @@ def grade_here(examples: Examples, answer: str, evidence: Evidence) -> Verdict |
     return correct(evidence, f"{len(examples)} of {len(examples)} examples fit")
 
 
-def grade(examples: Examples, answer: str, evidence: Evidence, allow_degraded: Sequence[str]) -> Verdict:
+def grade(
+    examples: Examples, answer: str, evidence: Evidence, allow_degraded: Sequence[str], stop: Stop | None = None
+) -> Verdict:
     """The verdict on any text. WRONG for the first example that does not fit; ERROR where there is no sandbox."""
     verdict = grade_here(examples, answer, evidence)
     if verdict is not None:
@@ -54,7 +57,7 @@ def grade(examples: Examples, answer: str, evidence: Evidence, allow_degraded: S
     inputs = ", ".join("xy"[: len(examples[0][0])])
     program = f"def f({inputs}):\n    return {expression(answer)}\n"
     suite = Suite(tuple(CallTest(row, expected) for row, expected in examples), "f")
-    return check(program, suite, sandbox, limits=LIMITS, evidence=evidence)
+    return check(program, suite, sandbox, limits=LIMITS, evidence=evidence, stop=stop)
 
 
 def expression(answer: str) -> str:

@@ -7,7 +7,6 @@ split is a training function in other words: splits go by what a program does, a
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator, Sequence
 
@@ -30,6 +29,7 @@ from verifiers.domains.program_grading import Examples, grade, grade_here
 from verifiers.domains.program_moves import random_move
 from verifiers.domains.program_steps import Program, behaviour, examples_text, pick, sample, think
 from verifiers.domains.splits import distinct, require_split
+from verifiers.warden.stop import in_thread
 
 MAX_EXAMPLES = 8
 MAX_PROMPT_CHARS = 160
@@ -150,7 +150,9 @@ class ProgramsJudge:
         verdict = grade_here(examples, answer, Evidence.PUBLIC_TESTS)
         if verdict is not None:
             return verdict
-        return await asyncio.to_thread(grade, examples, answer, Evidence.PUBLIC_TESTS, self._allow_degraded)
+        return await in_thread(
+            lambda stop: grade(examples, answer, Evidence.PUBLIC_TESTS, self._allow_degraded, stop)
+        )
 
 
 def public_examples(problem: Problem) -> Examples:

@@ -109,15 +109,17 @@ def _script(asked: dict[str, Any], channel: int) -> dict[str, Any]:
     feeder = threading.Thread(target=_feed, args=(writer, asked["stdin"]), daemon=True)
     feeder.start()
     try:
-        exec(code, _module("__main__"))
-    except SystemExit as error:
-        if error.code not in (None, 0):
-            return {"raised": "SystemExit", "detail": ""}
-    for thread in threading.enumerate():  # as the interpreter does at its end
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
-    sys.stdout.flush()
-    return {"done": True}
+        try:
+            exec(code, _module("__main__"))
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                return {"raised": "SystemExit", "detail": ""}
+        for thread in threading.enumerate():  # as the interpreter does at its end
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
+        return {"done": True}
+    finally:
+        sys.stdout.flush()  # what was printed before an exception counts as well
 
 
 def _feed(writer: int, text: str) -> None:

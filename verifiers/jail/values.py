@@ -4,6 +4,11 @@ None, True, False and strings stand for themselves; everything else is a list th
 ["i", "0xff"], ["f", "0x1.8p+0"], ["c", real, imaginary], ["b", "00ff"], ["l", ...], ["t", ...], ["d", [key, value],
 ...], ["s", ...] for a set, ["z", ...] for a frozenset, and ["o", "type name"], opaque, for whatever is none of these
 types exactly: subclasses may lie about themselves.
+
+The exceptions are subclasses that the standard library makes: ["C", ...], ["O", ...] and ["D", ...] are pairs like
+"d", of a Counter, an OrderedDict and a defaultdict (without its factory), and ["n", ...] holds the items of a named
+tuple. Which type it is is told by its identity, taken before any program ran, and what is in it by methods of the
+builtin types that no program can change; so they, too, only ever say what a plain dict or tuple could have said.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter, OrderedDict, defaultdict
 from typing import Any
 
 MAX_DEPTH = 64
@@ -21,13 +27,20 @@ MAX_FRAME = 16 * 1024 * 1024  # of a value as JSON text, in which one character 
 Tree = None | bool | str | list[Any]
 
 TYPE_NAMES = {"i": "int", "f": "float", "c": "complex", "b": "bytes", "l": "list", "t": "tuple", "d": "dict",
-              "s": "set", "z": "frozenset", "o": "value of the type"}
+              "s": "set", "z": "frozenset", "o": "value of the type", "C": "Counter", "O": "OrderedDict",
+              "D": "defaultdict", "n": "named tuple"}
 _INT = re.compile(r"-?0x[0-9a-f]+")
 _FLOAT = re.compile(r"-?(?:0x[01]\.[0-9a-f]+p[-+][0-9]+|inf|nan)")
 _TEXTS = re.compile(rb'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)  # never tries a byte twice, even if one breaks off
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 _CONTAINERS: dict[type, str] = {list: "l", tuple: "t", set: "s", frozenset: "z"}
-_BUILDERS: dict[str, Any] = {"l": list, "t": tuple, "s": set, "z": frozenset}
+_MAPPINGS: dict[type, str] = {dict: "d", Counter: "C", OrderedDict: "O", defaultdict: "D"}
+_BUILDERS: dict[str, Any] = {"l": list, "t": tuple, "s": set, "z": frozenset, "n": tuple}
+_MAPPING_BUILDERS: dict[str, Any] = {
+    "d": dict, "C": lambda pairs: Counter(dict(pairs)), "O": OrderedDict, "D": lambda pairs: defaultdict(None, pairs)
+}
+_PLAIN = {"C": "d", "O": "d", "D": "d", "n": "t"}  # what each is besides, and equals in Python
+_ordered_items, _bases, _members = OrderedDict.items, type.__dict__["__bases__"], type.__dict__["__dict__"]
 
 
 class TooLarge(ValueError):
@@ -72,9 +85,12 @@ class _Encoder:
         kind = type(value)
         if kind in _CONTAINERS:
             return [_CONTAINERS[kind], *(self.encode(part, depth + 1) for part in value)]
-        if kind is dict:
-            return ["d", *([self.encode(key, depth + 1), self.encode(part, depth + 1)]
-                           for key, part in value.items())]
+        if kind in _MAPPINGS:
+            pairs = _ordered_items(value) if kind is OrderedDict else dict.items(value)
+            return [_MAPPINGS[kind], *([self.encode(key, depth + 1), self.encode(part, depth + 1)]
+                                       for key, part in pairs)]
+        if _is_named_tuple(kind):
+            return ["n", *(self.encode(part, depth + 1) for part in tuple.__iter__(value))]
         return self.leaf(value, kind)
 
     def leaf(self, value: Any, kind: type) -> Tree:
@@ -96,22 +112,32 @@ class _Encoder:
         return ["o", str(kind.__name__)[:100]]
 
 
+def _is_named_tuple(kind: type) -> bool:
+    """Is it a class such as namedtuple() makes: a tuple with names, and with nothing to say on when it is equal?"""
+    if type(kind) is not type or _bases.__get__(kind) != (tuple,):
+        return False
+    members = _members.__get__(kind)
+    return "_fields" in members and not any(name in members for name in ("__eq__", "__ne__", "__hash__"))
+
+
 def encode(value: object) -> Tree:
-    """The tree of a value. Raises TooLarge. Never calls a method of a value that is not exactly of a plain type."""
+    """The tree of a value. Raises TooLarge. Never calls a method of a value that its own class could have defined; an
+    OrderedDict alone asks its keys for their hashes."""
     return _Encoder().encode(value, 0)
 
 
 def plain(tree: Tree) -> bool:
-    """Is nothing in a tree opaque?"""
+    """Would decode() give the value back? Not what is opaque, and neither factories nor names of fields."""
     if not isinstance(tree, list):
         return True
-    if tree[0] == "d":
-        return all(plain(key) and plain(part) for key, part in tree[1:])
-    return bool(tree[0] != "o") and all(plain(part) for part in tree[1:])
+    if tree[0] in _MAPPING_BUILDERS:
+        return bool(tree[0] != "D") and all(plain(key) and plain(part) for key, part in tree[1:])
+    return tree[0] not in ("o", "n") and all(plain(part) for part in tree[1:])
 
 
 def decode(tree: Tree) -> Any:
-    """The plain value of a tree; opaque parts become Opaque. Raises Malformed, TypeError for an unhashable key.
+    """The value of a tree; opaque parts become Opaque, named tuples plain ones. Raises Malformed, TypeError for an
+    unhashable key.
 
     Builds sets and dicts, so that keys chosen to collide make it slow: inside a sandbox only.
     """
@@ -120,8 +146,8 @@ def decode(tree: Tree) -> Any:
     tag, parts = tree[0], tree[1:]
     if tag in _BUILDERS:
         return _BUILDERS[tag](decode(part) for part in parts)
-    if tag == "d":
-        return {decode(key): decode(part) for key, part in parts}
+    if tag in _MAPPING_BUILDERS:
+        return _MAPPING_BUILDERS[tag]((decode(key), decode(part)) for key, part in parts)
     if tag == "i":
         return int(parts[0], 16)
     if tag == "f":
@@ -169,9 +195,9 @@ def validated(tree: object) -> Tree:
             continue
         if depth > MAX_DEPTH or not isinstance(part, list) or not part:
             raise Malformed("no tagged value")
-        if part[0] in ("l", "t", "s", "z"):
+        if part[0] in ("l", "t", "s", "z", "n"):
             left += [(inner, depth + 1) for inner in part[1:]]
-        elif part[0] == "d":
+        elif part[0] in ("d", "C", "O", "D"):
             for pair in part[1:]:
                 if not isinstance(pair, list) or len(pair) != 2:
                     raise Malformed("no pair")
@@ -196,13 +222,19 @@ def _validate_leaf(tag: object, parts: list[Any]) -> None:
 def same(expected: Tree, actual: Tree, tolerance: float = 0.0) -> bool:
     """Are two valid trees the same value, types included? Nothing opaque and no nan equals anything; -0.0 is 0.0.
 
+    A Counter, an OrderedDict and a defaultdict are dicts, and a named tuple is a tuple: they are the same as a plain
+    one, as Python's `==` has it, and only OrderedDicts care for the order among themselves.
+
     tolerance is relative for magnitudes above one, absolute below, and for floats against floats only; never inside
     sets or keys. Compares texts: no hash of an untrusted number is ever taken.
     """
     if not isinstance(expected, list) or not isinstance(actual, list):
         return type(expected) is type(actual) and expected == actual
-    tag = expected[0]
-    if tag != actual[0] or tag == "o" or len(expected) != len(actual):
+    tag = _PLAIN.get(expected[0], expected[0])
+    if tag != _PLAIN.get(actual[0], actual[0]) or tag == "o" or len(expected) != len(actual):
+        return False
+    if expected[0] == actual[0] == "O" and [_text(pair[0]) for pair in expected[1:]] != [
+            _text(pair[0]) for pair in actual[1:]]:
         return False
     if tag == "f":
         return _close(expected[1], actual[1], tolerance)
@@ -232,12 +264,13 @@ def _close(expected: str, actual: str, tolerance: float) -> bool:
 
 def _text(tree: Tree) -> str:
     """One text for equal values: parts of sets and dicts in order, no negative zero."""
-    if isinstance(tree, list) and tree[0] in ("s", "z"):
-        return f'["{tree[0]}",{",".join(sorted(map(_text, tree[1:])))}]'
-    if isinstance(tree, list) and tree[0] == "d":
-        return f'["d",{",".join(sorted(f"[{_text(key)},{_text(part)}]" for key, part in tree[1:]))}]'
-    if isinstance(tree, list) and tree[0] in ("l", "t"):
-        return f'["{tree[0]}",{",".join(map(_text, tree[1:]))}]'
-    if isinstance(tree, list):
-        return json.dumps([part.removeprefix("-") if part == "-0x0.0p+0" else part for part in tree])
-    return json.dumps(tree)
+    if not isinstance(tree, list):
+        return json.dumps(tree)
+    tag, parts = _PLAIN.get(tree[0], tree[0]), tree[1:]
+    if tag in ("s", "z"):
+        return f'["{tag}",{",".join(sorted(map(_text, parts)))}]'
+    if tag == "d":
+        return f'["d",{",".join(sorted(f"[{_text(key)},{_text(part)}]" for key, part in parts))}]'
+    if tag in ("l", "t"):
+        return f'["{tag}",{",".join(map(_text, parts))}]'
+    return json.dumps([part.removeprefix("-") if part == "-0x0.0p+0" else part for part in tree])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,8 +19,8 @@ WORDS = frozenset(re.findall(r"\w+", """
 """))
 
 
-class Cursor:
-    """Reads from `tokens[at]` on; the levels of the grammar are methods of subclasses."""
+class Cursor(ABC):
+    """Reads from `tokens[at]` on; the levels of the grammar call each other, and subclasses supply them."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens, self.at = tokens, 0
@@ -65,47 +66,47 @@ class Cursor:
         if self.nodes > MAX_NODES:
             raise TooLarge(f"more than {MAX_NODES} parts")
 
+    @abstractmethod
     def sum(self) -> Node:
         """An expression: terms joined by + - and plus-minus."""
-        raise NotImplementedError
 
-    def product(self) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def product(self) -> Node: ...
 
-    def signed(self) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def signed(self) -> Node: ...
 
-    def power(self) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def power(self) -> Node: ...
 
-    def exponent(self) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def exponent(self) -> Node: ...
 
-    def atom(self) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def atom(self) -> Node: ...
 
+    @abstractmethod
     def argument(self) -> Node:
         """A LaTeX argument: braces, or one digit, one letter or one command."""
-        raise NotImplementedError
 
+    @abstractmethod
     def group(self) -> Node:
         """A LaTeX argument in braces."""
-        raise NotImplementedError
 
-    def numeral(self, token: Token) -> Node:
-        raise NotImplementedError
+    @abstractmethod
+    def numeral(self, token: Token) -> Node: ...
 
+    @abstractmethod
     def starts_factor(self) -> bool:
         """Does the current token go on with a product that has no sign?"""
-        raise NotImplementedError
 
+    @abstractmethod
     def bracket(self) -> Node:
         """Items between brackets, the current token being the opening one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def matrix(self) -> Node:
         """A matrix, the current token being its \\begin."""
-        raise NotImplementedError
 
 
 def is_product(word: str) -> bool:

@@ -12,10 +12,11 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 
-from verifiers.math.process import Job, Limits, Worker, settle
+from verifiers.math.process import Answer, Job, Limits, Worker, settle
 
 _MOMENT = 0.01  # seconds that a job may keep its place in front when a cheaper one waits
 _SUSPICION = 5.0  # seconds for which what looks like a job that was demoted starts demoted
@@ -28,6 +29,7 @@ class Inbox:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.jobs: list[Job] = []
+        self.given_up: list[Future[Answer]] = []
         self.closing = False
         self.peak_kb = 0
         self.bell, self._wake = socket.socketpair()
@@ -43,15 +45,25 @@ class Inbox:
                 raise RuntimeError("the math workers are closed")
             else:
                 self.jobs.append(job)
+        self.ring()
+
+    def give_up(self, future: Future[Answer]) -> None:
+        """Nobody waits for it any more."""
+        with self.lock:
+            self.given_up.append(future)
+        self.ring()
+
+    def ring(self) -> None:
         try:
             self._wake.send(b"!")
         except OSError:
             return  # the bell rings already, or nobody is there to hear it
 
-    def take(self) -> list[Job]:
+    def take(self) -> tuple[list[Job], list[Future[Answer]]]:
+        """The jobs that have arrived, and what nobody waits for any more."""
         with self.lock:
-            jobs, self.jobs = self.jobs, []
-        return jobs
+            jobs, given_up, self.jobs, self.given_up = self.jobs, self.given_up, [], []
+        return jobs, given_up
 
     def shut(self) -> list[Job]:
         """Close for good; what was left."""
@@ -59,7 +71,7 @@ class Inbox:
             self.closing = True
         self.bell.close()
         self._wake.close()
-        return self.take()
+        return self.take()[0]
 
 
 class Dispatcher:
@@ -89,8 +101,11 @@ class Dispatcher:
             self.end()
 
     def take_arrived(self) -> None:
-        for job in self.inbox.take():
+        jobs, given_up = self.inbox.take()
+        for job in jobs:
             heapq.heappush(self.dear if job.cost >= self.limits.dear else self.cheap, job)
+        for worker in [worker for worker in self.workers if worker.job is not None and worker.job.future in given_up]:
+            self.drop(worker, "error", "given up")
 
     def handle(self, key: selectors.SelectorKey) -> None:
         if key.fileobj is self.inbox.bell:
@@ -239,7 +254,8 @@ class Dispatcher:
     def retire(self, worker: Worker) -> None:
         """A worker without a job goes if it is old, has stepped back, or is one demoted too many."""
         spare = sum(other.demoted and other.job is None for other in self.workers)
-        if worker.served >= self.limits.comparisons or worker.stepped_back or (worker.demoted and spare > self.limits.front):
+        too_many = worker.demoted and spare > self.limits.front
+        if worker.served >= self.limits.comparisons or worker.stepped_back or too_many:
             self.drop(worker, "", "")
 
     def drop(self, worker: Worker, reason: str, detail: str) -> None:

@@ -1,10 +1,10 @@
 """Killable worker processes for comparisons that need algebra; usable from any thread, asyncio and Ray actors at once.
 
 One thread of the calling process talks to all workers. Comparisons that look cheap go first, to a few workers in
-front. One that has used its patience (in CPU time) is demoted: its worker goes on at low priority, and a fresh one takes
-its place in front. What looks dear starts out of the way, at low priority too. The more there are, the less they get, so
-that a storm of hanging answers does not slow the others much. Workers end by the kernel's alarm, by a closed channel or
-with their parent, never by request.
+front. One that has used its patience (in CPU time) is demoted: its worker goes on at low priority, and a fresh one
+takes its place in front. What looks dear starts out of the way, at low priority too. The more there are, the less they
+get, so that a storm of hanging answers does not slow the others much. Workers end by the kernel's alarm, by a closed
+channel or with their parent, never by request.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ class MathWorkers:
         job = Job(cost, next(self._numbers), request, Future())
         self._inbox.put(job)
         return job.future
+
+    def give_up(self, future: Future[Answer]) -> None:
+        """Nobody waits for this comparison any more: it does not begin, or its worker is killed."""
+        if not future.cancel():
+            self._inbox.give_up(future)
 
     def close(self) -> None:
         """End all workers; comparisons under way get the reason `error`."""

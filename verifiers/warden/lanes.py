@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+from verifiers.warden.stop import Stop, Stopped
+
 NEWEST, OLDEST = 0, 1
 
 
@@ -17,6 +19,7 @@ class _Waiter:
     def __init__(self) -> None:
         self.called = threading.Event()
         self.end = NEWEST
+        self.gone = False
 
 
 class Lane:
@@ -31,16 +34,26 @@ class Lane:
         self._waiting: deque[_Waiter] = deque()
         self._spent = [0.0, 0.0]  # seconds that jobs taken from either end have held a place, while others waited
 
-    def enter(self) -> int:
-        """Wait for a place; the end of the queue it was taken from, for leave()."""
+    def enter(self, stop: Stop) -> int:
+        """Wait for a place; the end of the queue it was taken from, for leave(). Raises Stopped, without a place."""
         waiter = _Waiter()
         with self._lock:
             if self._free:
                 self._free -= 1
                 return NEWEST
             self._waiting.append(waiter)
-        waiter.called.wait()
+        with stop.ending(lambda: self._give_up(waiter)):
+            waiter.called.wait()
+        if waiter.gone:
+            raise Stopped
         return waiter.end
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        with self._lock:
+            if waiter in self._waiting:  # else it has its place already, and will leave it
+                self._waiting.remove(waiter)
+                waiter.gone = True
+                waiter.called.set()
 
     def try_enter(self) -> bool:
         with self._lock:

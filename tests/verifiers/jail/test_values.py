@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import Counter, OrderedDict
-from typing import Any
+from collections import Counter, OrderedDict, defaultdict, namedtuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -105,8 +105,26 @@ class _Liar(int):
     __hash__ = int.__hash__
 
 
+Point = namedtuple("Point", "x y")
+
+
+class Pair(NamedTuple):
+    left: object
+    right: object
+
+
+Equal = type("Equal", (tuple,), {"_fields": ("x",), "__new__": lambda cls, x: tuple.__new__(cls, (x,)),
+                                 "__eq__": lambda self, other: True, "__hash__": tuple.__hash__})
+Unequal = type("Unequal", (tuple,), {"_fields": ("x",), "__new__": lambda cls, x: tuple.__new__(cls, (x,)),
+                                     "__ne__": lambda self, other: False})
+Meta = type("M", (type,), {"__bases__": (tuple,)})("Meta", (tuple,), {
+    "_fields": ("x",), "__new__": lambda cls, x: tuple.__new__(cls, (x,))})
+
+
 @pytest.mark.parametrize("value", [
-    _Liar(3), OrderedDict(), Counter("a"), range(3), iter([1]), bytearray(b"x"), int, len, ..., json, Exception("x"),
+    _Liar(3), range(3), iter([1]), bytearray(b"x"), int, len, ..., json, Exception("x"),
+    type("Counter", (Counter,), {})("a"), type("OrderedDict", (dict,), {})(), type("dict", (dict,), {})(),
+    type("Point", (Point,), {})(1, 2), type("Pair", (tuple,), {})((1, 2)), Equal(1), Unequal(1), Meta(1),
 ])
 def test_other_types_are_opaque_and_equal_nothing(value: object) -> None:
     tree = through(value)
@@ -114,6 +132,54 @@ def test_other_types_are_opaque_and_equal_nothing(value: object) -> None:
     assert not values.plain([["l"], tree][1]) and not values.same(tree, tree)
     stand_in = values.decode(tree)
     assert stand_in != stand_in and stand_in != value
+
+
+def defaulted(**pairs: object) -> defaultdict[str, object]:
+    return defaultdict(list, pairs)
+
+
+@pytest.mark.parametrize(("plain", "value"), [
+    ({"a": 2, "b": 1}, Counter("aba")), ({"a": [1]}, defaulted(a=[1])), ({1: 2, 3: 4}, OrderedDict({3: 4, 1: 2})),
+    ((1, 2), Point(1, 2)), (("x", [1]), Pair("x", [1])), ([{"a": 1}, (1, 2)], [Counter("a"), Point(1, 2)]),
+    ({(1, 2): "p"}, {Point(1, 2): "p"}), ({(1, 2), (3, 4)}, {Point(1, 2), Pair(3, 4)}), ({}, Counter()),
+])
+def test_what_the_library_makes_of_dicts_and_tuples_is_the_same_as_them(plain: object, value: object) -> None:
+    assert plain == value, "as Python has it"
+    tree = through(value)
+    assert values.same(values.encode(plain), tree) and values.decode(tree) == value
+    assert values.same(tree, values.encode(plain)) and values.same(tree, tree)
+
+
+@pytest.mark.parametrize(("expected", "actual"), [
+    ({"a": 2}, Counter("a")), ({"a": 1, "b": 1}, Counter("a")), ((1, 2), Point(2, 1)), ([1, 2], Point(1, 2)),
+    ({"a": 1}, Counter({"a": True})), ({"a": [object()]}, defaulted(a=[object()])), ({(1, 2)}, {Point(1, 3)}),
+    (OrderedDict({1: 2, 3: 4}), OrderedDict({3: 4, 1: 2})), ({}, Point(1, 2)), ((), OrderedDict()),
+])
+def test_what_the_library_makes_differs_where_they_would(expected: object, actual: object) -> None:
+    assert not values.same(values.encode(expected), through(actual))
+
+
+def test_what_the_library_makes_is_rebuilt_as_what_it_was() -> None:
+    ordered = OrderedDict({1: 2, 3: 4})
+    ordered.move_to_end(1)
+    rebuilt = [values.decode(through(value)) for value in (Counter("aab"), ordered, defaulted(a=1), Point(1, 2))]
+    assert list(map(type, rebuilt)) == [Counter, OrderedDict, defaultdict, tuple]
+    assert rebuilt[0]["none"] == 0 and list(rebuilt[1]) == [3, 1] and rebuilt[2].default_factory is None
+    assert values.plain(through(Counter("a"))) and values.plain(through(ordered))
+    assert not values.plain(through(defaulted())) and not values.plain(through([Point(1, 2)]))
+
+
+def test_contents_are_read_by_nobodys_own_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lie(*_: object) -> object:
+        raise AssertionError("asked")
+
+    tuned = namedtuple("tuned", "x y")
+    for kind, names in ((Counter, ("items", "__iter__", "__eq__")), (tuned, ("__iter__", "__len__", "__getitem__"))):
+        for name in names:
+            monkeypatch.setattr(kind, name, lie, raising=False)
+    found = values.encode(Counter("a")), values.encode(tuned(1, 2))
+    monkeypatch.undo()
+    assert values.same(values.encode({"a": 1}), found[0]) and values.same(values.encode((1, 2)), found[1])
 
 
 def test_plain_looks_at_types_and_not_at_texts() -> None:
@@ -155,7 +221,8 @@ def test_a_message_that_is_none(text: str) -> None:
 @pytest.mark.parametrize("tree", [
     3, 1.5, {}, [], ["x"], [3], [["l"]], ["i"], ["i", 3], ["i", "3"], ["i", "0x"], ["i", "0x3", "0x3"], ["i", "0X3"],
     ["f", "1.0"], ["f", "1e5"], ["f", "infinity"], ["c", "0x1.0p+0"], ["b", "0"], ["b", "zz"], ["d", ["k"]],
-    ["d", "kv"], ["o"], ["o", 3], ["l", {}], ["l", 3], ["s", [["d"]]], [None], ["i", "0x3\n"], [True, "0x1"],
+    ["d", "kv"], ["C", ["k"]], ["O", "kv"], ["D", [["l"]]], ["n", {}], ["N"], ["c"],
+    ["o"], ["o", 3], ["l", {}], ["l", 3], ["s", [["d"]]], [None], ["i", "0x3\n"], [True, "0x1"],
 ])
 def test_a_tree_that_is_none(tree: object) -> None:
     with pytest.raises(values.Malformed):

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verifiers.math.exact import rational
+from verifiers.math.expressions import ExpressionParser
 from verifiers.math.parser import read
+from verifiers.math.tokens import tokens
 from verifiers.math.tree import (
     Builder,
     Choice,
@@ -129,3 +131,8 @@ def test_decimals_are_exact(value: object) -> None:
 
 def test_a_number_is_no_float() -> None:
     assert read("0.1") == Num(Fraction(1, 10))
+
+
+def test_a_grammar_with_a_level_missing_cannot_be_used() -> None:
+    with pytest.raises(TypeError, match="bracket"):
+        ExpressionParser(tokens("1"))  # type: ignore[abstract]

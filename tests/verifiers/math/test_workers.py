@@ -188,3 +188,23 @@ async def test_a_cancelled_comparison_gives_up_its_place(workers: MathWorkers) -
     started = time.monotonic()
     assert (await acompare(r"\sqrt8", r"2\sqrt2", workers=workers)).ok
     assert time.monotonic() - started < 5
+
+
+async def test_the_worker_of_a_cancelled_comparison_is_killed() -> None:
+    before = children(os.getpid())
+    pool = MathWorkers(Limits(seconds=60.0))
+    try:
+        assert (await acompare("x+x", "2x", workers=pool)).ok
+        task = asyncio.create_task(acompare(HANGS, "1", workers=pool))
+        await asyncio.sleep(0.5)
+        under_way = children(os.getpid()) - before
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        deadline = time.monotonic() + 10
+        while under_way <= children(os.getpid()):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        assert (await acompare(r"\sqrt8", r"2\sqrt2", workers=pool)).ok
+    finally:
+        pool.close()

@@ -6,7 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from verifiers.warden.lanes import NEWEST, OLDEST, Lane
+from verifiers.warden.stop import Stop, Stopped
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -27,7 +30,7 @@ class Crowd:
             until(lambda number=number: len(lane._waiting) == number + 1)  # type: ignore[misc]
 
     def wait(self, number: int) -> None:
-        end = self.lane.enter()
+        end = self.lane.enter(Stop())
         self.ends.append(end)
         self.served.append(number)
 
@@ -41,7 +44,7 @@ def test_a_lane_holds_no_more_than_its_capacity() -> None:
 
 def test_the_newest_and_the_oldest_get_half_of_the_time_each() -> None:
     lane = Lane(1)
-    lane.enter()
+    lane.enter(Stop())
     crowd = Crowd(lane, 6)
     end, seconds = NEWEST, 1.0
     for count in range(1, 7):
@@ -60,7 +63,7 @@ def test_everybody_is_served_in_the_end() -> None:
     done = []
 
     def work(number: int) -> None:
-        end = lane.enter()
+        end = lane.enter(Stop())
         time.sleep(0.001)
         lane.leave(end, 0.001)
         done.append(number)
@@ -72,3 +75,23 @@ def test_everybody_is_served_in_the_end() -> None:
         thread.join(20)
     assert sorted(done) == list(range(60))
     assert all(lane.try_enter() for _ in range(3)) and not lane.try_enter()
+
+
+def test_who_gives_up_leaves_the_queue_and_takes_no_place() -> None:
+    lane, stop, raised = Lane(1), Stop(), threading.Event()
+    lane.enter(Stop())
+
+    def wait() -> None:
+        with pytest.raises(Stopped):
+            lane.enter(stop)
+        raised.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    until(lambda: len(lane._waiting) == 1)
+    assert not raised.is_set()
+    stop.wish()
+    assert raised.wait(10) and not lane._waiting
+    thread.join(5)
+    lane.leave(NEWEST, 1.0)
+    assert lane.try_enter() and not lane.try_enter()
