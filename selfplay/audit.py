@@ -1,7 +1,7 @@
 """Before anything is trained on a reward: does it pay for right answers, and for nothing else?
 
-A reward that breaks in the middle of a run is noticed by its errors; one that pays for everything, or for nothing, never
-fails. So it is tried on what must earn and on what must not.
+A reward that breaks in the middle of a run is noticed by its errors; one that pays for everything, or for nothing,
+never fails. So it is tried on what must earn and on what must not.
 """
 
 from __future__ import annotations
