@@ -1,4 +1,5 @@
-# `make` lists the targets. Each of them sets up everything it needs first: Python 3.11 or newer is all a machine must have.
+# `make` lists the targets. Each of them sets up everything it needs first: Python 3.11 or newer is all a machine must have,
+# and a C compiler for the tests that take long.
 
 PYTHON ?= python3
 VENV := .venv
@@ -73,6 +74,6 @@ $(VENV)/.develops: $(VENV)/.runs
 $(VENV)/.gym: $(VENV)/.develops
 	@$(LISTED) gym > $(VENV)/gym.txt
 	@$(INSTALL) --requirement $(VENV)/gym.txt || { \
-	  echo "error: the extra gym was not installed; what pip says stands above. Its pycosat is compiled here, which takes a C" \
-	    "compiler and Python's headers; on Debian and Ubuntu: apt install gcc python3-dev" >&2; exit 1; }
+	  echo "error: the extra gym was not installed; what pip says stands above. Its pycosat is compiled here, which takes" \
+	    "a C compiler and Python's headers; on Debian and Ubuntu: apt install gcc python3-dev" >&2; exit 1; }
 	@touch $@
