@@ -1,8 +1,12 @@
-# `make` lists the targets. Each of them sets up everything it needs first: Python 3.11 or newer is all a machine must have.
+# `make` lists the targets. Each of them sets up everything it needs first: Python 3.11 or newer is all a machine must have,
+# and a C compiler for the tests that take long.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The requirements that pyproject.toml lists under a name: `dependencies`, or an extra.
+LISTED := $(BIN)/python -c "import sys, tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+  print(*{**project, **project['optional-dependencies']}[sys.argv[1]], sep='\n')"
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --constraint constraints.txt
 RUN := $(BIN)/python run_experiment.py
 
@@ -35,14 +39,14 @@ types: $(VENV)/.develops ## strict mypy
 floors: $(VENV)/.develops ## imports point downwards only (import-linter)
 	$(BIN)/lint-imports
 
-heavy: $(VENV)/.develops ## the tests that take longer
+heavy: $(VENV)/.gym ## the tests that take longer
 	$(BIN)/python -m pytest -m heavy
 
 clean: ## remove the virtual environment and all caches (runs/ stays)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# --- set-up: two stamps in the virtual environment, renewed when what they were made from changes ---
+# --- set-up: three stamps in the virtual environment, renewed when what they were made from changes ---
 
 python:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -57,11 +61,19 @@ $(VENV)/.runs: pyproject.toml constraints.txt | python
 	@echo "Setting up $(VENV) (the first time this downloads a few hundred megabytes) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(INSTALL) "$$(grep '^torch==' constraints.txt)"
-	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > $(VENV)/runs.txt
+	@$(LISTED) dependencies > $(VENV)/runs.txt
 	@$(INSTALL) --requirement $(VENV)/runs.txt
 	@touch $@
 
 $(VENV)/.develops: $(VENV)/.runs
-	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['dev'], sep='\n')" > $(VENV)/develops.txt
+	@$(LISTED) dev > $(VENV)/develops.txt
 	@$(INSTALL) --requirement $(VENV)/develops.txt
+	@touch $@
+
+# Needed by tests that take long, and by nobody else who has no C compiler.
+$(VENV)/.gym: $(VENV)/.develops
+	@$(LISTED) gym > $(VENV)/gym.txt
+	@$(INSTALL) --requirement $(VENV)/gym.txt || { \
+	  echo "error: the extra gym was not installed; what pip says stands above. Its pycosat is compiled here, which takes" \
+	    "a C compiler and Python's headers; on Debian and Ubuntu: apt install gcc python3-dev" >&2; exit 1; }
 	@touch $@

@@ -15,7 +15,7 @@ from commands.launch import command_names
 from policy.base import Policy
 from policy.tools import Tool, Tooled
 from search.base import Searcher
-from tests.samples.domains import filled
+from tests.samples.domains import filled, parameters
 from verifiers.base import BadProblem, Domain, Judge
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -48,7 +48,7 @@ def test_the_groups_are_complete():
     assert {"solve", "evaluate", "plot", "compare", "pretrain"} <= set(command_names())
 
 
-@pytest.mark.parametrize("path", configs("domain"))
+@pytest.mark.parametrize("path", parameters())
 def test_every_domain(path: Path):
     config = filled(path.stem, read(path))
     made = load_domain(config)

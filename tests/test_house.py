@@ -154,9 +154,9 @@ def modules(*floors: str) -> list[str]:
 @pytest.mark.parametrize(("names", "unwanted"), [
     (["verifiers.domains.countdown", "verifiers.domains.arithmetic"], ["sympy", "torch", "transformers"]),
     (["policy.base", "policy.budget", "policy.uniform", "policy.scripted"], ["torch", "transformers", "sympy"]),
-    (modules("verifiers", "search"), ["torch", "transformers", "hydra", "pyarrow", "matplotlib"]),
-    (["run_experiment"], ["torch", "transformers", "hydra", "pyarrow", "matplotlib", "rich", "sympy"]),
-    (modules("commands"), ["torch", "transformers", "sympy", "matplotlib.pyplot"]),
+    (modules("verifiers", "search"), ["torch", "transformers", "hydra", "pyarrow", "matplotlib", "ray"]),
+    (["run_experiment"], ["torch", "transformers", "hydra", "pyarrow", "matplotlib", "rich", "sympy", "ray"]),
+    (modules("commands"), ["torch", "transformers", "sympy", "matplotlib.pyplot", "ray"]),
 ], ids=["domains", "policies without a model", "problems and search", "the entry", "commands"])
 def test_imports_are_lazy(names: Sequence[str], unwanted: Sequence[str]) -> None:
     code = "import importlib, sys\nfor name in sys.argv[1].split(): importlib.import_module(name)\nprint(*sys.modules)"
@@ -217,7 +217,8 @@ def test_documented_files_exist() -> None:
 
 def requirements() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]]
+    extras = project["optional-dependencies"]
+    return [Requirement(line) for line in [*project["dependencies"], *extras["dev"], *extras["gym"]]]
 
 
 def test_every_dependency_is_pinned_within_its_range() -> None:

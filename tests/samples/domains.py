@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+_CONF = Path(__file__).resolve().parents[2] / "conf" / "domain"
+_HEAVY = {"reasoning_gym"}  # needs the extra `gym`, which only `make check` installs
 _GIVEN: Mapping[str, Mapping[str, Any]] = {
     "gsm8k": {"path": "tests/samples/gsm8k.jsonl"},
     "math": {"path": "tests/samples/math.jsonl"},
@@ -18,9 +20,13 @@ _GIVEN: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def parameters() -> list[Any]:
+    """The YAMLs of all domains, for parametrize."""
+    marks = {name: pytest.mark.heavy for name in _HEAVY}
+    return [pytest.param(path, id=path.stem, marks=marks.get(path.stem, ())) for path in sorted(_CONF.glob("*.yaml"))]
+
+
 def filled(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A domain's config with what a person would give; skips the test where the package it needs is not there."""
-    if name == "reasoning_gym" and find_spec("reasoning_gym") is None:
-        pytest.skip("needs the extra `gym`")
+    """A domain's config with what a person would give."""
     given = _GIVEN.get(name, {})
     return {**{key: config[key] for key in config if key not in given}, **given}

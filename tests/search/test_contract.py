@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 
 import numpy as np
@@ -22,9 +23,8 @@ from policy.uniform import Uniform
 from search.base import Answer, Searcher
 from search.thinking import Thinking
 from search.tree import Outcome, Step
-from tests.samples.domains import filled
+from tests.samples.domains import filled, parameters
 from tests.search.riddles import (
-    CONF,
     REFERENCE,
     SEARCHERS,
     SECRET,
@@ -42,11 +42,10 @@ from tests.search.riddles import (
 )
 from verifiers.base import Domain, Problem, State, derive_seed
 
-DOMAINS = CONF.parent / "domain"
 every_searcher = pytest.mark.parametrize("name", SEARCHERS)
 every_thinker = pytest.mark.parametrize("name", THINKERS)
 every_tree = pytest.mark.parametrize("name", TREES)
-every_domain = pytest.mark.parametrize("domain_name", sorted(path.stem for path in DOMAINS.glob("*.yaml")))
+every_domain = pytest.mark.parametrize("domain_yaml", parameters())
 
 
 def reachable(thing: object, seen: set[int] | None = None) -> Iterator[object]:
@@ -72,8 +71,8 @@ def reachable(thing: object, seen: set[int] | None = None) -> Iterator[object]:
         yield from reachable(part, seen)
 
 
-def load_domain(name: str) -> Domain:
-    domain = instantiate(filled(name, OmegaConf.load(DOMAINS / f"{name}.yaml")))  # type: ignore[arg-type]
+def load_domain(path: Path) -> Domain:
+    domain = instantiate(filled(path.stem, OmegaConf.load(path)))  # type: ignore[arg-type]
     assert isinstance(domain, Domain)
     return domain
 
@@ -108,8 +107,8 @@ async def test_a_reference_is_out_of_reach(name: str) -> None:
 
 
 @every_domain
-def test_sealed_problems_and_judges_hold_no_reference_and_no_domain(domain_name: str) -> None:
-    domain = load_domain(domain_name)
+def test_sealed_problems_and_judges_hold_no_reference_and_no_domain(domain_yaml: Path) -> None:
+    domain = load_domain(domain_yaml)
     problem = Problem("id", domain.name, "prompt", {"numbers": [1, 2]}, reference=REFERENCE)
     assert REFERENCE in reachable(problem)
     assert REFERENCE not in [t for t in reachable(problem.sealed()) if isinstance(t, str)]

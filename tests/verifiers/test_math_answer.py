@@ -145,19 +145,3 @@ def test_eight_threads_at_once() -> None:
 async def test_many_at_once_in_asyncio() -> None:
     found = await asyncio.gather(*(acompare(prediction, gold) for prediction, gold, _ in CASES * 10))
     assert [comparison.ok for comparison in found] == [ok for _, _, ok in CASES * 10]
-
-
-def test_inside_ray_actors() -> None:
-    ray = pytest.importorskip("ray", reason="ray is not installed")
-
-    @ray.remote  # type: ignore[misc]
-    class Checker:
-        def outcomes(self) -> list[bool]:
-            return [compare(prediction, gold).ok for prediction, gold, _ in CASES]
-
-    ray.init(num_cpus=2, include_dashboard=False)
-    try:
-        actors = [Checker.remote() for _ in range(2)]
-        assert ray.get([actor.outcomes.remote() for actor in actors]) == [[ok for _, _, ok in CASES]] * 2
-    finally:
-        ray.shutdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,16 @@ def children(pid: int) -> list[int]:
     except (FileNotFoundError, ProcessLookupError):
         pass  # ended meanwhile
     return found
+
+
+def gone(pids: Iterable[int], seconds: float = 10.0) -> bool:
+    """Have all of these ended within some time? One that only waits for its parent to take note has."""
+    deadline, left = time.monotonic() + seconds, set(pids)
+    while left := {pid for pid in left if (read(f"/proc/{pid}/stat") or ") Z").rpartition(")")[2].split()[0] != "Z"}:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def zygote_of(outermost: int) -> int:

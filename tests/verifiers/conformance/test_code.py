@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +14,8 @@ import pytest
 from tests.verifiers import traces, unprivileged
 from verifiers.base import Status, Verdict
 from verifiers.conformance import __main__ as conformance
-from verifiers.conformance.code import OWN_SUITE, read_rows, run, suite_of, verdict_of
+from verifiers.conformance.code import OWN_SUITE, read_rows, run, verdict_of
 from verifiers.sandbox import Limits, Sandbox
-from verifiers.unit_tests import acheck
 
 SHARED_SUITE = Path(__file__).resolve().parents[4] / "shared" / "conformance" / "code_hostile.jsonl"
 SUITES = [path for path in (OWN_SUITE, SHARED_SUITE) if path.exists()]
@@ -106,7 +104,7 @@ def test_some_demands_are_met_without_privileges(path: Path) -> None:
     assert unprivileged.run(SOME, str(path), "29").strip() == "[]"
 
 
-# --- the whole of it, from everywhere ---
+# --- the whole of it; from threads, event loops and actors in test_everywhere.py ---
 
 
 @pytest.mark.heavy
@@ -116,49 +114,6 @@ def test_all_demands_are_met_without_privileges(path: Path) -> None:
     code = ("import sys\nfrom pathlib import Path\nfrom verifiers.conformance.code import run\n"
             "report = run(Path(sys.argv[1]))\nprint(report.mismatched, report.unknown)")
     assert unprivileged.run(code, str(path)).strip() == "() 0"
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
-def test_all_demands_are_met_from_eight_threads(path: Path) -> None:
-    before = traces.snapshot()
-    report = run(path, threads=8)
-    assert report.mismatched == () and report.unknown == 0
-    assert report.true_accept + report.true_reject == report.cases
-    assert traces.difference(before) == {}
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(600)
-async def test_all_demands_are_met_from_an_event_loop() -> None:
-    with Sandbox() as sandbox:
-        found = await asyncio.gather(*(acheck(row["program"], suite_of(row), sandbox) for row in ROWS))
-    assert [row["id"] for row, verdict in zip(ROWS, found, strict=True) if not met(row, verdict)] == []
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(600)
-def test_all_demands_are_met_inside_actors() -> None:
-    ray = pytest.importorskip("ray")
-    root = str(Path(__file__).resolve().parents[3])
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": root}})
-    try:
-        actors = [ray.remote(_Actor).options(max_concurrency=8).remote() for _ in range(2)]
-        found = ray.get([actors[index % 2].mismatched.remote(row) for index, row in enumerate(ROWS)])
-        assert [row["id"] for row, bad in zip(ROWS, found, strict=True) if bad] == []
-    finally:
-        ray.shutdown()
-
-
-class _Actor:
-    """A sandbox in an actor of its own."""
-
-    def __init__(self) -> None:
-        self.sandbox = Sandbox()
-
-    def mismatched(self, row: dict[str, Any]) -> bool:
-        return not met(row, verdict_of(row, self.sandbox))
 
 
 @pytest.mark.heavy

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.verifiers.traces import gone
 from verifiers.math.process import Answer, Limits
 from verifiers.math.workers import MathWorkers, shared_workers
 from verifiers.math_answer import Reason, Relation, acompare, compare
@@ -40,22 +41,6 @@ def children(parent: int) -> set[int]:
         more = {pid for pid, above in parents.items() if above in more} - found
         found |= more
     return found
-
-
-def gone(pids: set[int], within: float = 5.0) -> bool:
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        if not any(Path(f"/proc/{pid}").exists() and "Z" not in state_of(pid) for pid in pids):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def state_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
 
 
 def ask(workers: MathWorkers, prediction: str, gold: str, cost: int = 1) -> Future[Answer]:
