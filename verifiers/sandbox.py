@@ -176,14 +176,14 @@ class Sandbox:
                     descriptors.append(stdout)
                 ticket = zygote.spawn(descriptors, mechanisms, limits, slow=slow, on_slow=on_slow)
             # Not settimeout(), which makes a socket non-blocking: every piece of an answer would wake this thread up.
-            patience = struct.pack("ll", int(limits.wall_seconds + _GRACE), 0)
+            patience = struct.pack("ll", int(limits.longest + _GRACE), 0)
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
             with stop.ending(ticket.kill), _killing(ticket):
                 answer = converse(job, ours, printed)
             if answer.broken:
                 ticket.kill()
-        if not ticket.ended.wait(limits.wall_seconds + _GRACE):
+        if not ticket.ended.wait(limits.longest + _GRACE):
             zygote.close()  # it does not do its work
             ticket.ended.wait()
         stop.heed()

@@ -25,13 +25,17 @@ _NAMESPACES = {"mount": kernel.NEWNS, "pid": kernel.NEWPID, "net": kernel.NEWNET
                "ipc": kernel.NEWIPC | kernel.NEWUTS}
 
 
+BUSY = 3.0
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one job may use. What it needs beyond is refused to it, except time: then it is killed.
 
     Attributes:
         cpu_seconds: processor time of all its threads.
-        wall_seconds: time on the clock from its start; generous, for a busy machine is no fault of a program.
+        wall_seconds: time on the clock from its start, not counting (up to BUSY times) that in which the machine was
+            short of processors; generous, for a busy machine is no fault of a program.
         memory_bytes: of address space; a fresh job already has about 50 MB.
         scratch_bytes: of all files in its scratch directory, and of any one file.
         threads: at once.
@@ -44,6 +48,16 @@ class Limits:
     scratch_bytes: int = 16 * 1024 * 1024
     threads: int = 16
     files: int = 64
+
+    @property
+    def longest(self) -> float:
+        """Seconds on the clock after which it ends, however busy the machine is."""
+        return BUSY * self.wall_seconds
+
+    def over(self, wall: float, stalled: float) -> bool:
+        """Is the time on the clock over? What waited while the machine was short of processors may have been this very
+        job, so that time does not count; up to a limit, so that what only sleeps ends on a busy machine too."""
+        return wall >= self.longest or wall - stalled >= self.wall_seconds
 
 
 class Missing(Exception):

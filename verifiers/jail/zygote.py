@@ -31,6 +31,7 @@ from typing import Any
 _REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, _REPOSITORY)
 from verifiers.jail import isolation, kernel, rooms, runner  # noqa: E402
+from verifiers.jail.pressure import Pressure  # noqa: E402
 
 sys.path.remove(_REPOSITORY)
 
@@ -55,6 +56,7 @@ class Job:
     room: rooms.Room
     limits: isolation.Limits
     slow: bool
+    stalled: float  # of the machine, when it started
     started: float = field(default_factory=time.monotonic)
     killed: str = ""  # why, if the zygote did it
 
@@ -72,10 +74,12 @@ class Zygote:
     """The event loop."""
 
     def __init__(
-        self, control: socket.socket, parent: int, walls: isolation.Walls, places: rooms.Rooms, program: bytes
+        self, control: socket.socket, parent: int, walls: isolation.Walls, places: rooms.Rooms, program: bytes,
+        pressure: Pressure,
     ) -> None:
         self.control, self.walls, self.places, self.program = control, walls, places, program
         self.jobs: dict[int, Job] = {}
+        self.pressure = pressure
         self.selector = selectors.DefaultSelector()
         self.selector.register(control, selectors.EVENT_READ, self.receive)
         self.selector.register(parent, selectors.EVENT_READ, lambda: os._exit(0))
@@ -113,7 +117,7 @@ class Zygote:
             kernel.set_namespace(own_pids, kernel.NEWPID)
         for descriptor in descriptors:
             os.close(descriptor)
-        job = Job(packet["id"], pid, os.pidfd_open(pid), room, limits, packet["slow"])
+        job = Job(packet["id"], pid, os.pidfd_open(pid), room, limits, packet["slow"], self.pressure.stalled())
         if job.slow:
             self.lower(os.PRIO_PROCESS, job)
         self.jobs[job.id] = job
@@ -149,7 +153,8 @@ class Zygote:
             if wall < TICK or job.killed:
                 continue
             cpu = job.cpu()
-            if cpu >= job.limits.cpu_seconds or wall >= job.limits.wall_seconds:
+            if cpu >= job.limits.cpu_seconds or (
+                    wall >= job.limits.wall_seconds and job.limits.over(wall, self.pressure.stalled() - job.stalled)):
                 job.kill("timeout")
             elif not job.slow and (cpu >= SLOW_CPU or wall >= SLOW_WALL):
                 job.slow = True
@@ -184,6 +189,7 @@ def main() -> None:
         control.close()
         os.waitpid(child, 0)
         os._exit(0)
+    pressure = Pressure()
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY) if "pid" not in missing else -1
     readable = isolation.readable_paths()
     scratch = isolation.scratch_path(readable)
@@ -206,7 +212,7 @@ def main() -> None:
     places = rooms.Rooms(isolation.SLOTS, "" if "mount" in missing else scratch,
                          None if nested else walls.first_uid, namespaces)
     places.prepare(PREPARED, isolation.Limits().scratch_bytes)
-    zygote = Zygote(control, config["parent"], walls, places, bytes.fromhex(config["filter"]))
+    zygote = Zygote(control, config["parent"], walls, places, bytes.fromhex(config["filter"]), pressure)
     zygote.send(op="ready", missing=missing)
     zygote.run()
 
