@@ -51,8 +51,8 @@ def _text(node: Node) -> str:
     match node:
         case Based():  # is not the same answer as its value
             return _named(node)
-        case Num(value):
-            return _number(value)
+        case Num(number):
+            return _number(number)
         case Choice(letter, _):  # whatever it says of the option
             return _text(Sym(letter))
         case Quantity():
@@ -63,8 +63,7 @@ def _text(node: Node) -> str:
             values = [rational(term) if isinstance(term, SCALARS) else None for term in terms]
             return _ratio([value for value in values if value]) if all(values) else _named(node)
     if isinstance(node, SCALARS):
-        value = rational(node)
-        if value is not None:
+        if (value := rational(node)) is not None:
             return _number(value)
         if has(node, PlusMinus):
             return _collection(node)

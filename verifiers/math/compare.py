@@ -123,8 +123,8 @@ class Comparer:
         p, g = _as_quantity(p), _as_quantity(g)
         if isinstance(p, Quantity) and isinstance(g, Quantity):
             if p.unit.dimensions != g.unit.dimensions:
-                celsius = [_celsius(p), _celsius(g)]
-                return self.equal(*celsius) if celsius[0] is not None and celsius[1] is not None else False
+                ours, theirs = _celsius(p), _celsius(g)
+                return False if ours is None or theirs is None else self.equal(ours, theirs)
             if p.unit == g.unit:
                 return self.equal(p.value, g.value)
             return self.equal(*(Mul((side.value, Num(side.unit.scale))) for side in (p, g)))

@@ -8,7 +8,8 @@ from fractions import Fraction
 from verifiers.math.cursor import is_product, scalar
 from verifiers.math.expressions import ExpressionParser
 from verifiers.math.functions import FUNCTIONS, GREEK
-from verifiers.math.tokens import TEXT, normalised, tokens
+from verifiers.math.spellings import TEXT
+from verifiers.math.tokens import normalised, tokens
 from verifiers.math.tree import (
     SCALARS,
     Add,
