@@ -74,7 +74,8 @@ On validation problems: the greedy line, the average of {samples} sampled lines,
 |---|---|---|---|---|
 {rows}
 
-It knows four kinds of puzzles and nothing else, and it is often wrong: it is meant to be searched with, not believed.
+It knows these kinds of problems and nothing else, and it is often wrong: it is meant to be searched with, not
+believed.
 """
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-_CONF = Path(__file__).resolve().parents[2] / "conf" / "domain"
+CONF = Path(__file__).resolve().parents[2] / "conf" / "domain"
 _HEAVY = {"reasoning_gym"}  # needs the extra `gym`, which only `make check` installs
 _GIVEN: Mapping[str, Mapping[str, Any]] = {
     "gsm8k": {"path": "tests/samples/gsm8k.jsonl"},
@@ -23,7 +23,7 @@ _GIVEN: Mapping[str, Mapping[str, Any]] = {
 def parameters() -> list[Any]:
     """The YAMLs of all domains, for parametrize."""
     marks = {name: pytest.mark.heavy for name in _HEAVY}
-    return [pytest.param(path, id=path.stem, marks=marks.get(path.stem, ())) for path in sorted(_CONF.glob("*.yaml"))]
+    return [pytest.param(path, id=path.stem, marks=marks.get(path.stem, ())) for path in sorted(CONF.glob("*.yaml"))]
 
 
 def filled(name: str, config: Mapping[str, Any]) -> dict[str, Any]:

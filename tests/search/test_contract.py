@@ -23,7 +23,7 @@ from policy.uniform import Uniform
 from search.base import Answer, Searcher
 from search.thinking import Thinking
 from search.tree import Outcome, Step
-from tests.samples.domains import filled, parameters
+from tests.samples.domains import CONF, filled, parameters
 from tests.search.riddles import (
     REFERENCE,
     SEARCHERS,
@@ -219,7 +219,7 @@ async def test_a_deadline_is_kept(name: str, seconds: float) -> None:
 
 @every_searcher
 async def test_the_same_seed_gives_the_same_answers(name: str) -> None:
-    domain = load_domain("countdown")
+    domain = load_domain(CONF / "countdown.yaml")
     problem = domain.parse("4 9 10 13 -> 24")
     assert problem is not None
 

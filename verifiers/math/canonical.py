@@ -112,10 +112,15 @@ def _quantity(node: Quantity) -> str:
 
 def _collection(node: Node) -> str:
     """Items in order, signs written out; a set is a list without repetition, and one of a single number that number."""
-    items = sorted(map(_text, members(node) or []))
-    if isinstance(node, SetOf):
-        items = sorted(set(items))
+    items = _items(node)
     return items[0] if len(items) == 1 and items[0][0] in "-0123456789abcdef" else f"Many({','.join(items)})"
+
+
+def _items(node: Node) -> list[str]:
+    """A set within a set is no member of the outer one, even where it holds one number alone."""
+    items = sorted(f"Many({','.join(_items(item))})" if isinstance(item, SetOf) else _text(item)
+                   for item in members(node) or [])
+    return sorted(set(items)) if isinstance(node, SetOf) else items
 
 
 def _ratio(terms: list[Fraction]) -> str:
