@@ -231,9 +231,9 @@ class Source(io.RawIOBase):
         try:
             self._file.seek(self._position)
             content = bytes(self._file.read(left if size is None or size < 0 else min(size, left)))
-        except Exception as error:
+        except Exception as error:  # file systems of others raise what they like
             self.trouble = error
-            raise
+            raise OSError("the file system failed") from error
         self._position += len(content)
         return content
 

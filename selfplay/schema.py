@@ -90,7 +90,7 @@ def to_row(trajectory: Trajectory) -> dict[str, Any]:
 
 def unescaped(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as read, or some columns of it with `escaped` among them: its texts as the model wrote them."""
-    return _mapped(row, _unescape) if row["escaped"] else dict(row)  # type: ignore[no-any-return]
+    return _mapped(row, _unescape) if row["escaped"] else dict(row)
 
 
 def from_row(row: Mapping[str, Any]) -> Trajectory:

@@ -218,11 +218,11 @@ class Store:
                         if None in ids or not name.endswith(_hash(ids) + _SUFFIX):
                             raise ValueError("its name is not the hash of its episode ids")
                         yield from visit(file, ids)
-                except FileNotFoundError:  # some file systems open a file only when it is read
-                    continue
                 except schema.UnknownSchema as error:
                     raise schema.UnknownSchema(f"cannot read {self._folder.path(name)}: {error}") from error
                 except _UNREADABLE as error:
+                    if isinstance(source.trouble, FileNotFoundError):
+                        continue  # it vanished after all: some file systems open a file only when it is read
                     if source.trouble is not None:
                         raise StoreError(f"cannot read {self._folder.path(name)}: {source.trouble}") from error
                     self._contain(name, error)

@@ -121,25 +121,38 @@ def test_files_of_a_newer_version_are_refused_and_stay(place: Path) -> None:
     assert path.exists() and opened.damaged == []
 
 
-def test_a_disk_that_cannot_be_read_is_no_damage(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Failing:
+    """A file of a thousand bytes that cannot be read."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        return position + (1000 if whence == 2 else 0)
+
+    def read(self, _: int) -> bytes:
+        raise self.error
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("error", [OSError(5, "the disk is tired"), RuntimeError("the disk is tired")])
+def test_a_disk_that_cannot_be_read_is_no_damage(
+    place: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     opened = Store(str(place))
-
-    class Failing:
-        def __init__(self, size: int) -> None:
-            self.size = size
-
-        def seek(self, _: int, whence: int = 0) -> int:
-            return self.size if whence == 2 else 0
-
-        def read(self, _: int) -> bytes:
-            raise OSError(5, "Input/output error")
-
-        def close(self) -> None: ...
-
     with monkeypatch.context() as patch:
-        patch.setattr(LocalFolder, "open", lambda folder, name: Source(Failing(1000)))
-        with pytest.raises(StoreError, match=rf"cannot read {place}/journal/0/\w+\.parquet: .*Input/output error"):
+        patch.setattr(LocalFolder, "open", lambda folder, name: Source(Failing(error)))
+        with pytest.raises(StoreError, match=rf"cannot read {place}/journal/0/\w+\.parquet: .*the disk is tired"):
             opened.ids(0)
+    assert opened.damaged == [] and opened.ids(0) == set(ids(batch(0, 10)))
+
+
+def test_a_file_that_vanishes_while_it_is_read_is_passed_over(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Store(str(place))
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalFolder, "open", lambda folder, name: Source(Failing(FileNotFoundError(2, "gone"))))
+        assert opened.ids(0) == set()
     assert opened.damaged == [] and opened.ids(0) == set(ids(batch(0, 10)))
 
 
