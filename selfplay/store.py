@@ -6,8 +6,8 @@
 
 A file is named after the hash of the episode ids in it, appears whole (selfplay/files.py says how sure that is) and
 is never changed. There is no index and no commit record; what holds instead is that a row leaves the journal only once
-it is safe in a part, that a part holds no row of another, and that readers look at the journal first, then at the
-parts, and take every id once. So it does not matter where a writer or a compaction is killed.
+it is safe in a part, that a part holds no row of another, and that readers look at the journal first and at the parts
+last, and take every id once. So it does not matter where a writer or a compaction is killed.
 
 Any number of processes may append and read at once; one at a time may compact.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -220,3 +221,30 @@ def test_space_that_runs_out_elsewhere_leaves_nothing(operation: str, monkeypatc
         monkeypatch.setattr(Moving, operation, written)
         opened.append(0, played[first:first + 4])
     assert all_ids(opened) == sorted(ids(played)) and opened.damaged == []
+
+
+def test_a_compaction_at_any_step_of_a_reader_hides_nothing(url: str) -> None:
+    for step in itertools.count():
+        place = f"{url}/{step}"
+        writer, reader = Store(place), Store(place)
+        writer.append(0, batch(0, 3))
+        writer.compact(0)
+        for first in (3, 5):
+            writer.append(0, batch(first, 3))
+        steps = itertools.count()
+
+        def disturbed(
+            use: Callable[[str], Any], writer: Store = writer, steps: itertools.count[int] = steps, step: int = step
+        ) -> Callable[[str], Any]:
+            def used(name: str) -> Any:
+                if next(steps) == step:
+                    writer.compact(0)
+                return use(name)
+            return used
+
+        folder = reader._folder
+        folder.names, folder.open = disturbed(folder.names), disturbed(folder.open)  # type: ignore[method-assign]
+        assert all_ids(reader) == sorted(ids(batch(0, 8)))
+        if next(steps) <= step:
+            break
+    assert step >= 6
