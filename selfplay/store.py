@@ -156,14 +156,17 @@ class Store:
         read: list[str] = []
         seen = {i for ids in self._scan(self._parts(generation), lambda _, ids: iter([ids])) for i in ids}
         pending: list[pa.Table] = []
+        size = 0
         for batch in batches:
             for table in self._scan([batch], lambda file, _: iter([file.read(use_threads=False)])):
                 ids = table.column("episode_id").to_pylist()
                 pending.append(table.filter(pa.array([episode not in seen for episode in ids], pa.bool_())))
                 seen.update(ids)
+                size += pending[-1].nbytes
                 read.append(batch)
-            if sum(table.nbytes for table in pending) >= PART_BYTES:
+            if size >= PART_BYTES:
                 self._write_part(generation, pending)
+                size = 0
         self._write_part(generation, pending)
         for batch in read:  # only now, when every row is in a part
             self._folder.remove(batch)
