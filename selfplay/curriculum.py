@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 Key = tuple[str, str]  # a problem's domain and id
 RECENT = 2  # generations whose first plays tell how well a rung is solved
 ENOUGH = 20  # attempts that say something of a rung
+VAIN = 200  # problems in a row that were played before, after which there are taken to be no new ones: to draw a small
+# split to its end, each generation anew, takes seconds
 
 
 @dataclass(frozen=True)
@@ -268,11 +270,13 @@ def _labelled(records: Sequence[Record], why: str) -> list[tuple[Problem, str]]:
 
 
 def _unplayed(rung: Domain, played: set[str], wanted: int, seed: int) -> list[Problem]:
-    """Up to `wanted` training problems that were never played; fewer where the split has no more."""
+    """Up to `wanted` training problems that were never played; fewer where the split has (nearly) no more."""
     found: list[Problem] = []
+    vain = 0
     for problem in rung.problems("train", seed) if wanted > 0 else ():
-        if problem.id not in played:
+        vain = vain + 1 if problem.id in played else 0
+        if not vain:
             found.append(problem)
-            if len(found) == wanted:
-                break
+        if len(found) == wanted or vain == VAIN:
+            break
     return found

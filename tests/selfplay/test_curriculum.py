@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -184,10 +184,29 @@ def test_a_small_split_is_played_whole_and_then_again() -> None:
 
 
 def test_game_of_24_never_poses_a_held_out_puzzle() -> None:
-    held_out = {p.id for p in GAME.problems("tot100", 0)} | {p.id for p in GAME.problems("test", 0)}
-    picks = Curriculum().plan([GAME], {}, 0, 3000, seed=1)
-    distinct = {pick.problem.id for pick in picks}
-    assert 800 < len(distinct) < 1400 and distinct.isdisjoint(held_out)
+    picks = Curriculum().plan([GAME], {}, 0, 400, seed=1)
+    assert len({pick.problem.id for pick in picks}) == 400
+    assert {GAME.split(pick.problem) for pick in picks} == {"train"}
+    assert {pick.problem.id for pick in picks}.isdisjoint(problem.id for problem in GAME.problems("tot100", 0))
+
+
+def test_new_problems_are_not_looked_for_where_none_are_left() -> None:
+    read = []
+
+    class Watched(Arithmetic):
+        def problems(self, split: str, seed: int) -> Iterator[Problem]:
+            for problem in pool:
+                read.append(problem.id)
+                yield problem
+
+    watched = Watched("arithmetic", 3, 3, 12, 0.2)
+    pool = [record(n, 5).problem for n in range(1000)]
+    known_too = known([record(n, 5) for n in range(990)])
+    assert whys(Curriculum().plan([watched], known_too, 1, 100, seed=1)) == {"half": 100}
+    assert len(read) == 200
+    pool.reverse()
+    assert whys(Curriculum().plan([watched], known_too, 1, 100, seed=1)) == {"half": 90, "new": 10}
+    assert len(read) == 200 + 210
 
 
 def test_a_rungs_rate_is_that_of_problems_that_were_new() -> None:
