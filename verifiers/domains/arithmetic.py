@@ -96,6 +96,10 @@ class Arithmetic:
         node = parse_expression(prompt)
         return self._problem(prompt, node, evaluate(node))
 
+    def split(self, problem: Problem) -> str:
+        """The split of any problem of this domain, by its content."""
+        return split_of(problem.id)
+
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
         """See Domain.demonstrate. At most 8 thoughts of at most 40 characters."""
         while True:

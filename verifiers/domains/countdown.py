@@ -126,6 +126,10 @@ class Countdown:
         return distinct(lambda rng: self._hindsight(rng)[0], split, derive_seed(seed, "countdown", self.name, split),
                         belongs=_split, patience=EXHAUSTED)
 
+    def split(self, problem: Problem) -> str:
+        """The split of any problem of countdown, by its content: `tot100` for the paper's puzzles in every setting."""
+        return _split(problem.id)
+
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
         """Random legal steps whose result names the target (hindsight): human-like, not a solver's output."""
         while True:

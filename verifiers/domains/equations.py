@@ -105,6 +105,10 @@ class Equations:
         problem = self._problem(prompt, equations, "xy"[: len(parts)], solve=False)
         return replace(problem, reference=thoughts[-1]), thoughts
 
+    def split(self, problem: Problem) -> str:
+        """The split of any problem of this domain, by its content."""
+        return split_of(problem.id)
+
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
         """See Domain.demonstrate. At most 8 thoughts of at most 40 characters."""
         while True:

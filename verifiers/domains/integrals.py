@@ -95,6 +95,10 @@ class Integrals:
             element = added(element, _element(body), top if bottom == 1 else Fraction(top, bottom))
         return self._problem(made.prompt[4:-3], element, "x", made.thoughts[-1])
 
+    def split(self, problem: Problem) -> str:
+        """The split of any problem of this domain, by its content."""
+        return split_of(problem.id)
+
     def demonstrate(self, rng: np.random.Generator) -> tuple[Problem, Sequence[str]]:
         """See Domain.demonstrate. At most 8 thoughts of at most 44 characters."""
         while True:
