@@ -154,11 +154,11 @@ class Stream:
         batches: list[list[Rows]] = []
         count = 0
         for rows in ordered:
-            width = _up(_shape(rows)[0], COLUMNS)
-            count += len(rows)
+            width, height = _shape(rows)
+            count += height
             if not batches or _up(count, ROWS) * width > self._batch_tokens:
                 batches.append([])
-                count = len(rows)
+                count = height
             batches[-1].append(rows)
         return batches
 
@@ -192,7 +192,8 @@ def collate(lines: Sequence[Rows], pad: int) -> Batch:
 
 
 def _shape(rows: Rows) -> tuple[int, int]:
-    return max(len(row.tokens) for row in rows), len(rows)
+    """Width once padded, and rows. What is alike in these is mixed: right lines and wrong ones differ in length."""
+    return _up(max(len(row.tokens) for row in rows), COLUMNS), len(rows)
 
 
 def _tokens(lines: Iterable[Rows]) -> int:

@@ -6,7 +6,9 @@ import copy
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +93,8 @@ class Trainee:
                 self.model.load_adapter(str(start), "start")
                 self.model.set_adapter("default")
         if checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            with _quiet():
+                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self._body, self._output = model.base_model, model.get_output_embeddings()
 
     def _adapted(self, model: Any, start: Path | None, lora: Lora, seed: int) -> Any:
@@ -100,7 +103,8 @@ class Trainee:
         model.requires_grad_(False)
         if start is not None:
             try:
-                return PeftModel.from_pretrained(model, str(start), is_trainable=True)
+                with _quiet():
+                    return PeftModel.from_pretrained(model, str(start), is_trainable=True)
             except Exception as error:
                 raise BadPolicy(f"cannot go on from the adapter {str(start)!r}: {_line(error)}") from error
         targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
@@ -109,7 +113,8 @@ class Trainee:
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(seed, "adapter"))
             try:
-                return get_peft_model(model, config)
+                with _quiet():
+                    return get_peft_model(model, config)
             except ValueError as error:
                 raise BadPolicy(f"cannot put an adapter into the policy {str(self.base)!r}: {_line(error)}") from error
 
@@ -209,6 +214,14 @@ def publish(folder: Path, write: Callable[[Path], object]) -> None:
 
 def _frozen(model: Any, device: torch.device) -> Any:
     return copy.deepcopy(model).to(device).requires_grad_(False).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the libraries say to one another about names that will go is nothing for people."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def _sync(path: Path) -> None:

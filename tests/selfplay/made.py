@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from policy.charset import character_tokenizer
 from policy.pretrain import Shape, new_model, new_value_head, save_policy
 from selfplay.trajectory import Example, Job, Line, Move, Purpose, Trajectory
@@ -46,6 +48,9 @@ def trajectory(
 
 
 def base_policy(folder: Path, seed: int = 0) -> Path:
-    """A tiny Llama with random weights, and a value head."""
-    save_policy(new_model(SHAPE, TOKENIZER, seed), new_value_head(SHAPE.hidden_size, seed), TOKENIZER, folder)
+    """A tiny Llama with random weights, far from uniform, and a value head."""
+    model = new_model(SHAPE, TOKENIZER, seed)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(10.0)
+    save_policy(model, new_value_head(SHAPE.hidden_size, seed), TOKENIZER, folder)
     return folder

@@ -32,8 +32,8 @@ from tests.selfplay.made import SHAPE, TOKENIZER, base_policy, example, line, mo
 
 CPU = torch.device("cpu")
 GOOD, END, BAD = "1+2=3, 3 3", "3+3=6", "2-1=1, 1 3"
-TRAINING = Training(lora=Lora(rank=4), epochs=8.0, batch_tokens=512, lr=0.01, head_lr=0.01, warmup=2, bf16=False,
-                    monitor_every=100, checkpoint_every=100)
+TRAINING = Training(lora=Lora(rank=4, alpha=8.0), epochs=60.0, batch_tokens=4096, lr=0.01, head_lr=0.02, warmup=2,
+                    bf16=False, monitor_every=100, checkpoint_every=100)
 
 
 CUT = replace(TRAINING, epochs=6.0, batch_tokens=256, checkpoint_every=3, monitor_every=4, anchor=0.1, accumulate=2,
@@ -98,11 +98,11 @@ def learn(base: Path, folder: Path, trajectories: list[Trajectory], objective: O
         about={"generation": 1, "base_version": "b"}, on_step=on_step)
 
 
-@pytest.mark.parametrize(("objective", "bad_falls"), [
-    (ExpertIteration(), False), (RejectionSampling(), False), (Grpo(), True), (Dpo(beta=1.0), True),
+@pytest.mark.parametrize(("objective", "contrasting"), [
+    (ExpertIteration(), False), (RejectionSampling(), False), (Grpo(), True), (Dpo(imitation=0.0), True),
 ], ids=lambda each: getattr(each, "name", ""))
 def test_every_objective_raises_the_good_and_lowers_the_bad(
-    base: Path, twenty: list[Trajectory], tmp_path: Path, objective: Objective, bad_falls: bool
+    base: Path, twenty: list[Trajectory], tmp_path: Path, objective: Objective, contrasting: bool
 ) -> None:
     learned = learn(base, tmp_path, twenty, objective)
     prompt = "1 2 3 -> 7"
@@ -112,11 +112,11 @@ def test_every_objective_raises_the_good_and_lowers_the_bad(
     [bad], bad_values = read(base, learned.folder, prompt, BAD)
     assert good > good_before + 1.0
     assert good - bad > good_before - bad_before + 1.0  # whatever they share, the good thought gains on the bad one
-    if bad_falls:
-        assert bad < bad_before
     assert learned.steps == learned.planned == len(learned.curve) and learned.unlike == 0.0
     assert values[0] == pytest.approx(0.25, abs=0.12)  # one line of four ends correct from here
-    assert values[1] > 0.6 and bad_values[1] < 0.25
+    if contrasting:  # the bad thought is not only left behind: it falls, and the value head tells it from the good one
+        assert bad < bad_before - 1.0
+        assert values[1] > 0.8 and bad_values[1] < 0.2
     about = json.loads((learned.folder / "engine.json").read_text())
     assert about["objective"] == objective.name and about["generation"] == 1 and about["base_version"] == "b"
     before, after = learned.looks[0], learned.looks[-1]
@@ -172,12 +172,13 @@ def test_ratios_are_to_the_champion_that_played_whatever_training_starts_from(
 ) -> None:
     champion = learn(base, tmp_path / "first", twenty, ExpertIteration(), replace(TRAINING, epochs=2.0)).folder
     own = played(base, 12, champion)
-    one_step = replace(TRAINING, max_steps=1)
+    one_step = replace(TRAINING, max_steps=1, batch_tokens=100_000)
     on = learn(base, tmp_path / "on", own, Grpo(), one_step, champion)
     assert on.unlike == 0.0
-    assert on.curve[0].objective == pytest.approx(0.0, abs=1e-4)  # every ratio is 1, and advantages sum to 0
+    good, bad = 3 * (len(GOOD) + len(END) + 2), 3 * (len(BAD) + 1)  # tokens times advantages, of one line and of three
+    assert on.curve[0].objective == pytest.approx((bad - good) / (bad + good), abs=1e-3)  # every ratio is 1
     anew = learn(base, tmp_path / "anew", own, Grpo(), replace(one_step, restart=True), champion)
-    assert anew.unlike == 0.0 and abs(anew.curve[0].objective) > 0.05
+    assert anew.unlike == 0.0 and anew.curve[0].objective != pytest.approx(on.curve[0].objective, abs=0.05)
     with pytest.raises(BadPolicy, match="another policy drew them"):
         learn(base, tmp_path / "other", own, Grpo(), one_step, champion=None)
 
@@ -200,11 +201,12 @@ def test_the_anchor_holds_the_policy_back(base: Path, twenty: list[Trajectory], 
 
 
 def test_training_ends_before_the_policy_collapses(base: Path, twenty: list[Trajectory], tmp_path: Path) -> None:
-    how = replace(TRAINING, entropy_floor=0.9, monitor_every=2, lr=0.03)
-    learned = learn(base, tmp_path, twenty, RejectionSampling(), how)
+    wide = learn(base, tmp_path / "wide", twenty, RejectionSampling()).folder  # its entropy is far above the base's,
+    how = replace(TRAINING, entropy_floor=1.5, monitor_every=2, anchor=100.0)  # which it is now pulled back to
+    learned = learn(base, tmp_path, twenty, RejectionSampling(), how, wide)
     assert 0 < learned.steps < learned.planned
-    assert learned.looks[-1].entropy < 0.9 * learned.looks[-1].base_entropy <= learned.looks[-2].entropy
-    again = learn(base, tmp_path, twenty, RejectionSampling(), how)
+    assert learned.looks[-1].entropy < 1.5 * learned.looks[-1].base_entropy <= learned.looks[-2].entropy
+    again = learn(base, tmp_path, twenty, RejectionSampling(), how, wide)
     assert again.steps == learned.steps  # it has ended, and is not gone on with
 
 
