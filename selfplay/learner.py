@@ -192,13 +192,13 @@ class _Run:
         while progress.step < self.steps and not progress.stopped:
             began = time.monotonic()
             batch = self.stream(progress.step)
-            found = self._step(batch, progress.step)
+            objective, imitation, value, anchor = self._step(batch, progress.step)
             progress.step += 1
             tokens = int((batch.tokens != self.stream.pad).sum())
             progress.tokens += tokens
             seconds = time.monotonic() - began
             progress.seconds += seconds
-            progress.curve.append(Step(progress.step, *found, tokens=tokens, seconds=seconds))
+            progress.curve.append(Step(progress.step, objective, imitation, value, anchor, tokens, seconds))
             last = progress.step == self.steps
             if progress.step % how.monitor_every == 0 or last:
                 self._look(on_look)

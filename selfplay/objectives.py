@@ -119,7 +119,7 @@ class ExpertIteration(_Imitation):
         self, values: Mapping[Path, Target], examples: Iterable[Example], standing: set[Path]
     ) -> dict[Path, Target]:
         """The outcomes, and what the tree is certain of, at states that are read anyway."""
-        sums = defaultdict(lambda: (0.0, 0.0))
+        sums: defaultdict[Path, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
         sums.update((path, (value * trust, trust)) for path, (value, trust) in values.items())
         for example in examples:
             for move in example.moves:
@@ -270,10 +270,12 @@ class Dpo:
             for number in range(count):
                 weights[example.thoughts, good[number % len(good)], bad[number % len(bad)]] += 1 / count
         lessons = cover(prompt, {}, outcomes(played, latest))
-        for (thoughts, good, bad), weight in sorted(weights.items()):
+        for (thoughts, better, worse), weight in sorted(weights.items()):
             depth = len(thoughts)
-            lessons.append(Lesson(prompt, (*thoughts, good), imitation=(0.0,) * (depth + 1),
-                                  targets=(NOTHING,) * (depth + 2), advantages=(*(0.0,) * depth, weight), instead=bad))
+            lessons.append(Lesson(
+                prompt, (*thoughts, better), imitation=(0.0,) * (depth + 1), targets=(NOTHING,) * (depth + 2),
+                advantages=(*(0.0,) * depth, weight), instead=worse,
+            ))  # fmt: skip
         return lessons
 
     def loss(self, scores: Scores, batch: Batch) -> Tensor:

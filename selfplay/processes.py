@@ -25,7 +25,7 @@ class Processes:
     def __init__(self, device: torch.device) -> None:
         self.rank, self.count, self.device = 0, int(os.environ.get("WORLD_SIZE", "1")), device
         if self.count > 1:
-            from accelerate import PartialState  # slow to import, and alone it is of no use
+            from accelerate import PartialState  # type: ignore[import-untyped]  # slow to import, and alone it is of no use
 
             state = PartialState(cpu=device.type == "cpu")
             self.rank, self.count, self.device = state.process_index, state.num_processes, state.device
@@ -38,7 +38,7 @@ class Processes:
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its sum over all processes."""
         if self.count > 1:
-            from accelerate.utils import reduce
+            from accelerate.utils import reduce  # type: ignore[import-untyped]
 
             for parameter in parameters:
                 mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

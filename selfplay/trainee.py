@@ -39,13 +39,13 @@ class Lora:
     """
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     targets: str | tuple[str, ...] = "all-linear"
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or not self.alpha > 0 or not 0 <= self.dropout < 1:
-            raise ValueError("an adapter's rank must be at least 1, alpha above 0, dropout in [0, 1)")
+        if min(self.rank, self.alpha) < 1 or not 0 <= self.dropout < 1:
+            raise ValueError("an adapter's rank and alpha must be at least 1, dropout in [0, 1)")
 
 
 class Trainee:
@@ -109,7 +109,7 @@ class Trainee:
                 raise BadPolicy(f"cannot go on from the adapter {str(start)!r}: {_line(error)}") from error
         targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
         config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets,
-                            task_type="CAUSAL_LM")  # type: ignore[arg-type]
+                            task_type="CAUSAL_LM")
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(seed, "adapter"))
             try:

@@ -32,7 +32,7 @@ from tests.selfplay.made import SHAPE, TOKENIZER, base_policy, example, line, mo
 
 CPU = torch.device("cpu")
 GOOD, END, BAD = "1+2=3, 3 3", "3+3=6", "2-1=1, 1 3"
-TRAINING = Training(lora=Lora(rank=4, alpha=8.0), epochs=60.0, batch_tokens=4096, lr=0.01, head_lr=0.02, warmup=2,
+TRAINING = Training(lora=Lora(rank=4, alpha=8), epochs=60.0, batch_tokens=4096, lr=0.01, head_lr=0.02, warmup=2,
                     bf16=False, monitor_every=100, checkpoint_every=100)
 
 
@@ -170,7 +170,7 @@ def test_it_goes_on_from_the_champion_or_starts_anew(base: Path, twenty: list[Tr
 def test_ratios_are_to_the_champion_that_played_whatever_training_starts_from(
     base: Path, twenty: list[Trajectory], tmp_path: Path
 ) -> None:
-    champion = learn(base, tmp_path / "first", twenty, ExpertIteration(), replace(TRAINING, epochs=2.0)).folder
+    champion = learn(base, tmp_path / "first", twenty, ExpertIteration(), replace(TRAINING, epochs=20.0)).folder
     own = played(base, 12, champion)
     one_step = replace(TRAINING, max_steps=1, batch_tokens=100_000)
     on = learn(base, tmp_path / "on", own, Grpo(), one_step, champion)
@@ -217,13 +217,13 @@ def test_a_batch_in_parts_is_the_same_batch(base: Path, twenty: list[Trajectory]
         assert vars(ours) == pytest.approx(vars(theirs), rel=1e-3)
 
 
-@pytest.mark.parametrize("how", [{"adapter": "full"}, {"optimiser": "muon"}], ids=["full", "muon"])
-def test_other_ways_to_train(base: Path, twenty: list[Trajectory], tmp_path: Path, how: dict[str, str]) -> None:
-    learned = learn(base, tmp_path, twenty, RejectionSampling(), replace(TRAINING, epochs=4.0, **how))  # type: ignore[arg-type]
+@pytest.mark.parametrize("how", [{"adapter": "full"}, {"optimiser": "muon", "lr": 0.1}], ids=["full", "muon"])
+def test_other_ways_to_train(base: Path, twenty: list[Trajectory], tmp_path: Path, how: dict[str, object]) -> None:
+    learned = learn(base, tmp_path, twenty, RejectionSampling(), replace(TRAINING, epochs=40.0, **how))  # type: ignore[arg-type]
     assert learned.curve[-1].imitation < 0.7 * max(step.imitation for step in learned.curve[:3])
     assert ValueHead.load(learned.folder, SHAPE.hidden_size) is not None
     assert (learned.folder / "config.json").exists() == ("adapter" in how)
-    resumed = learn(base, tmp_path, twenty, RejectionSampling(), replace(TRAINING, epochs=4.0, **how))  # type: ignore[arg-type]
+    resumed = learn(base, tmp_path, twenty, RejectionSampling(), replace(TRAINING, epochs=40.0, **how))  # type: ignore[arg-type]
     assert resumed.curve == learned.curve
 
 
