@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "verifiers": {"numpy", "sympy", "mpmath", "pyarrow"},
     "policy": {"verifiers.base", "numpy", "torch", "transformers", "peft", "safetensors", "tokenizers"},
     "search": {"policy.base", "policy.budget", "verifiers.base", "numpy"},
-    "selfplay": {"search", "policy", "verifiers", "numpy", "torch", "pyarrow", "fsspec"},
+    "selfplay": {"search", "policy", "verifiers", "numpy", "torch", "pyarrow", "fsspec", "transformers", "peft",
+                 "accelerate"},
 }
 
 # Calls by which text could become code. (A module's own `.eval()` is an attribute and means something else.)

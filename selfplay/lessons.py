@@ -1,0 +1,137 @@
+"""What one problem teaches: lines of thought with a weight for every thought and a target for every state.
+
+All objectives speak in lessons; no tokens and no torch here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from selfplay.trajectory import Line, Trajectory
+
+Path = tuple[str, ...]  # the line of thought up to a state; () is the problem itself
+Target = tuple[float, float]  # P(a rollout from a state ends correct) in [0, 1], and the weight of that word
+NOTHING: Target = (0.5, 0.0)
+FADING = 0.5  # outcomes of a policy that has learned since say less of the one that learns now
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One line of thought to learn from.
+
+    Attributes:
+        prompt: what the policy reads first, without its last newline.
+        thoughts: the line; untrusted.
+        imitation: for each thought, the weight of the cross entropy of each of its tokens, its end included; >= 0.
+        advantages: for each thought, how much better than others it was, signed; () for none.
+        targets: for each state, the problem itself first: one more than thoughts.
+        logprobs: of each thought [nats] under the policy that played; () where nobody needs them.
+        instead: a sibling of the last thought, which is to be preferred to it by the weight of its advantage.
+        ends: the end of the sequence after the line is imitated too, as in stage one.
+    """
+
+    prompt: str
+    thoughts: Path
+    imitation: tuple[float, ...]
+    targets: tuple[Target, ...]
+    advantages: tuple[float, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    instead: str | None = None
+    ends: bool = False
+
+    def __post_init__(self) -> None:
+        count = len(self.thoughts)
+        if len(self.imitation) != count or len(self.targets) != count + 1:
+            raise ValueError("a lesson has a weight for each thought, and a target for each state")
+        if {len(self.advantages), len(self.logprobs)} - {0, count}:
+            raise ValueError("a lesson has an advantage and a log-probability for each thought, or none at all")
+        if self.instead is not None and not any(self.advantages):
+            raise ValueError("what is to be preferred has an advantage")
+
+
+def drawn(trajectory: Trajectory) -> list[Line]:
+    """The independent lines of a trajectory whose outcome is known."""
+    return [line for line in trajectory.lines if not line.greedy and line.status != "error"]
+
+
+def outcomes(played: Sequence[Trajectory], latest: int) -> dict[Path, Target]:
+    """The mean outcome of the independent lines at each state that they went through: P(a rollout of the policy ends
+    correct), as in pretraining. A line of an older generation weighs less."""
+    sums: defaultdict[Path, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+    for trajectory in played:
+        weight = FADING ** (latest - trajectory.generation)
+        for line in drawn(trajectory):
+            for path in prefixes(line.thoughts):
+                total, trust = sums[path]
+                sums[path] = (total + weight * line.reward, trust + weight)
+    return {path: (total / trust, trust) for path, (total, trust) in sums.items()}
+
+
+def correct_lines(played: Iterable[Trajectory], tree: bool = True) -> set[Path]:
+    """Distinct lines of a problem that were graded correct, those of the search tree included if asked for."""
+    lines = {line.thoughts for trajectory in played for line in drawn(trajectory) if line.status == "correct"}
+    if tree:
+        for trajectory in played:
+            lines |= {(*example.thoughts, move.text) for example in trajectory.examples
+                      for move in example.moves if move.outcome == "correct"}
+            if trajectory.verdict.ok and trajectory.answer_thoughts:
+                lines.add(trajectory.answer_thoughts)
+    return lines
+
+
+def prefixes(path: Path) -> list[Path]:
+    """All states of a line, the problem first."""
+    return [path[:length] for length in range(len(path) + 1)]
+
+
+def cover(prompt: str, edges: Mapping[Path, float], states: Mapping[Path, Target]) -> list[Lesson]:
+    """The fewest lines on which every weighted thought and every valued state stands just once.
+
+    Args:
+        edges: weights of thoughts, each named by the line that ends in it.
+        states: targets.
+    """
+    paths = sorted({*edges, *states})
+    leaves = [path for path, after in pairwise([*paths, None])  # extensions of a path sort right after it
+              if path is not None and (after is None or after[: len(path)] != path)]
+    seen: set[Path] = set()
+    lessons = []
+    for leaf in leaves:
+        pairs = [(prefix, prefix not in seen) for prefix in prefixes(leaf)]
+        seen.update(prefixes(leaf))
+        lessons.append(Lesson(
+            prompt, leaf,
+            imitation=tuple(edges.get(prefix, 0.0) if fresh else 0.0 for prefix, fresh in pairs[1:]),
+            targets=tuple(states.get(prefix, NOTHING) if fresh else NOTHING for prefix, fresh in pairs),
+        ))  # fmt: skip
+    return lessons
+
+
+def capped(lessons: Sequence[Lesson], cap: float) -> list[Lesson]:
+    """A problem's lessons, scaled down where they weigh more than `cap` lines: its thoughts of each depth together
+    at most `cap`, and its outcomes too. What is easy or often played is then no more than one problem among many."""
+    depth = max((len(lesson.thoughts) for lesson in lessons), default=0)
+    imitation = [_share(cap, (_at(lesson.imitation, d) for lesson in lessons)) for d in range(depth)]
+    advantage = [_share(cap, (abs(_at(lesson.advantages, d)) for lesson in lessons)) for d in range(depth)]
+    trust = _share(cap, (lesson.targets[0][1] for lesson in lessons))
+    return [
+        replace(
+            lesson,
+            imitation=tuple(weight * share for weight, share in zip(lesson.imitation, imitation, strict=False)),
+            advantages=tuple(weight * share for weight, share in zip(lesson.advantages, advantage, strict=False)),
+            targets=tuple((value, weight * trust) for value, weight in lesson.targets),
+        )
+        for lesson in lessons
+    ]
+
+
+def _at(weights: Sequence[float], depth: int) -> float:
+    return weights[depth] if depth < len(weights) else 0.0
+
+
+def _share(cap: float, weights: Iterable[float]) -> float:
+    total = sum(weights)
+    return cap / total if total > cap else 1.0
