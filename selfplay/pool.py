@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +149,7 @@ class LocalPool:
             self._player.load_adapter(None if adapter is None else str(adapter))
             self._worn = key
 
-    def _trajectories(self, jobs: Iterable[Job]) -> Iterator[Trajectory]:
+    def _trajectories(self, jobs: Iterable[Job]) -> Generator[Trajectory, None, None]:
         played = self._player.play(jobs)
 
         async def following() -> Trajectory | None:

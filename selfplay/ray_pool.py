@@ -93,14 +93,18 @@ class RayPool:
             process.greet(self._parcel)
         work = Dispatcher(jobs, self._chunk, self._in_flight, self._lives)
         flights: dict[Any, tuple[Process, int, Chunk]] = {}
+        looked = 0.0
         try:
             while self._send(work, flights):
-                greetings = [process.hello for process in self._everybody if process.hello is not None]
-                ready, _ = ray.wait([*flights, *greetings], timeout=BEAT / 2)
-                for flight in ready:
-                    if flight in flights:
-                        yield from self._landed(flight, *flights.pop(flight), work)
-                self._look_after()
+                waits = [*flights, *(process.hello for process in self._everybody if process.hello is not None)]
+                ray.wait(waits, timeout=BEAT / 2)
+                ready, _ = ray.wait(waits, num_returns=len(waits), timeout=0)  # all there are, without waiting for more
+                landed = [flight for flight in ready if flight in flights]
+                for flight in landed:
+                    yield from self._landed(flight, *flights.pop(flight), work)
+                if len(landed) < len(ready) or time.monotonic() - looked > BEAT / 2:
+                    looked = time.monotonic()
+                    self._look_after()
         finally:
             for flight in flights if ray.is_initialized() else ():
                 ray.cancel(flight)
@@ -192,7 +196,8 @@ class RayPool:
         for group in (self._servers, self._workers):
             waited = min((time.monotonic() - process.greeted for process in group if not process.up), default=0.0)
             if waited > self._start and not any(process.up for process in group):
-                kind, free = group[0].name.split()[0], ray.available_resources()
+                kind = group[0].name.split()[0]
+                free = ray.available_resources()  # type: ignore[no-untyped-call]
                 found = ", ".join(f"{free[name]:g} {name}" for name in ("CPU", "GPU") if name in free) or "nothing"
                 raise PoolBroken(f"no {kind} was ready within {self._start:g} s; free in the cluster: {found}")
 
@@ -272,7 +277,7 @@ def join(address: str | None, cpus: float) -> Callable[[], None]:
     try:
         ray.init("local", num_cpus=max(os.cpu_count() or 1, math.ceil(cpus)), include_dashboard=False,
                  _temp_dir=f"{folder.name}/r", **quiet)
-        if ray.util.get_node_ip_address() != "127.0.0.1":
+        if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
             raise PoolBroken("it would listen to other machines")
     except Exception as error:
         leave()

@@ -102,7 +102,8 @@ class RemotePolicy:
             return []
         self._count += 1
         name = f"{self._name}-{self._count}"
-        future = self._waiting[name] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[Thought]] = asyncio.get_running_loop().create_future()
+        self._waiting[name] = future
         self._outbox[name] = Call(name, state, k, sampling, seed, first), meter
         self._flush_soon()
         try:
