@@ -56,9 +56,9 @@ def pid(worker: str) -> int:
 
 def all_there(told: Sequence[Done], shelf: Shelf, expected: dict[str, Trajectory], broken: Sequence[Job] = ()) -> None:
     """Nothing is lost, nothing doubled, nothing different; `broken` jobs are errors."""
-    assert Counter(done.episode_id for done in told) == Counter(expected)
+    assert Counter(done.episode_id for done in told) == Counter(list(expected))
     rows = shelf.rows()
-    assert Counter(row.episode_id for row in rows) == Counter(expected)
+    assert Counter(row.episode_id for row in rows) == Counter(list(expected))
     failed = {job.episode_id for job in broken}
     assert {row.episode_id for row in rows if row.failed} == failed
     assert all(timeless(row) == expected[row.episode_id] for row in rows if row.episode_id not in failed)
