@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from commands.compose import close, load_domain, load_policy, load_searcher, settle_garbage
-from commands.think import Attempt, Observed, attempt, fits, together
+from commands.think import Attempt, Observed, attempt, together
 from policy.budget import Budget
+from search.watch import fits
 from verifiers.base import Problem, derive_seed
 
 OnDone = Callable[[int, Attempt], None]

@@ -22,10 +22,11 @@ from commands.compose import Config, Guesser, close, load_domain, load_policy, l
 from commands.errors import BadInput, no_more_interrupts, one_line, plain, shorten, whole
 from commands.live import Live
 from commands.manifest import claim, describe, now, write_atomically, write_json
-from commands.think import Attempt, Observed, attempt, fits, together
+from commands.think import Attempt, Observed, attempt, together
 from policy.base import Policy
 from policy.budget import Budget, Meter
 from search.base import Searcher
+from search.watch import fits
 from verifiers.base import Domain, Judge, Problem, derive_seed
 
 _FLAGS = {

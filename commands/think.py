@@ -1,20 +1,17 @@
-"""One search over one problem, watched from outside: its deadline holds and its best answer is never lost."""
+"""One search over one problem, and the record of it that people see."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from policy.base import Policy, Sampling, Thought
-from policy.budget import BadBudget, Budget, Meter
+from policy.budget import Meter
 from search.base import Answer, Searcher
+from search.watch import watch
 from verifiers.base import Judge, Problem, State
-
-GRACE = 0.04
-"""Seconds a searcher gets to end by itself at its deadline, and again to wind down once cancelled."""
 
 
 class Observed:
@@ -75,14 +72,6 @@ class Attempt:
         return first if first is not None and first.thoughts == self.greedy_line else None
 
 
-def fits(budget: Budget, policy: Policy) -> None:
-    """Raises BadBudget where not a single thought would be sure to fit."""
-    least = policy.max_thought_tokens
-    if budget.tokens is not None and budget.tokens < least:
-        raise BadBudget(f"a budget of {budget} holds no thought, which may take {least} tokens; "
-                        "allowed: that many or more (or a smaller policy.max_thought_tokens)")
-
-
 async def think(
     problem: Problem,
     policy: Policy,
@@ -92,31 +81,8 @@ async def think(
     seed: int,
     on_answer: Callable[[Answer], None],
 ) -> Answer | None:
-    """Run one search to its end, handing on every answer; the last one stands.
-
-    The searcher watches the meter itself; a step of it that is slow to notice is cancelled soon after the deadline.
-    Raises what policy, judge or searcher raise.
-    """
-    best: Answer | None = None
-
-    async def search() -> None:
-        nonlocal best
-        async for answer in searcher.search(problem.sealed(), policy, judge, meter, seed):
-            best = answer
-            on_answer(answer)
-
-    left = meter.seconds_left
-    task = asyncio.create_task(search())
-    try:
-        await asyncio.wait({task}, timeout=None if math.isinf(left) else max(left, 0.0) + GRACE)
-    finally:
-        if not task.done():
-            meter.cancel()
-            task.cancel()
-            await asyncio.wait({task}, timeout=GRACE)
-    if task.done() and not task.cancelled():
-        task.result()
-    return best
+    """Run one search over a problem, sealed; see `watch`. Raises what policy, judge or searcher raise."""
+    return await watch(searcher.search(problem.sealed(), policy, judge, meter, seed), meter, on_answer)
 
 
 async def attempt(

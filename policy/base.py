@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from policy.budget import Meter
@@ -12,6 +13,10 @@ from verifiers.base import State
 
 class BadPolicy(ValueError):
     """A policy that cannot be loaded (missing folder, corrupt file, unreachable hub), in one line."""
+
+
+class PolicyStopped(RuntimeError):
+    """A policy that worked and does no more, whatever it is asked: no failure of a single search."""
 
 
 class Sampling(str, Enum):
@@ -75,5 +80,17 @@ class Policy(Protocol):
         the time. It is shorter than k when there is nothing more to propose (DISTINCT, support exhausted) or when
         `meter.expired` became true, checked at every token. Does not charge the meter: the caller does, in
         launch order.
+        """
+        ...
+
+
+@runtime_checkable
+class Adaptable(Protocol):
+    """A policy whose weights can be swapped while it is at rest."""
+
+    def load_adapter(self, folder: str | Path | None) -> None:
+        """Wear this adapter from now on, or none; `version` follows.
+
+        Raises BadPolicy for one that does not fit (nothing changes then), RuntimeError while thoughts are asked for.
         """
         ...

@@ -11,11 +11,12 @@ import asyncio
 import atexit
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 
-from policy.base import Sampling, Thought
+from policy.base import PolicyStopped, Sampling, Thought
 from policy.budget import Meter
 from policy.codec import Codec
 from policy.rows import Request, Tokens
@@ -25,7 +26,7 @@ from policy.trunk import Trunk
 Outcome = list[Thought] | BaseException
 
 
-class DecoderError(RuntimeError):
+class DecoderError(PolicyStopped):
     """The decoder's thread ended with an error (its cause) or was closed; nothing can be decoded any more."""
 
 
@@ -43,12 +44,16 @@ class TreeDecoder:
     def __init__(
         self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float = 1.0
     ) -> None:
-        self.scheduler = Scheduler(
-            trunk, codec, max_thought_tokens=max_thought_tokens, cache_bytes=cache_bytes, temperature=temperature
-        )
+        self._new_scheduler = partial(
+            Scheduler, trunk, codec,
+            max_thought_tokens=max_thought_tokens, cache_bytes=cache_bytes, temperature=temperature,
+        )  # fmt: skip
+        self.scheduler = self._new_scheduler()
         self._wake = threading.Condition()
         self._inbox: list[Request] = []
         self._given_up: list[Request] = []
+        self._asked = 0  # calls of propose under way
+        self._idle = True
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
 
@@ -70,42 +75,68 @@ class TreeDecoder:
                 atexit.register(self.close)
                 self._thread.start()
             self._inbox.append(request)
-            self._wake.notify()
+            self._asked += 1
+            self._idle = False
+            self._wake.notify_all()
         try:
             return await request.future
         except asyncio.CancelledError:
             with self._wake:
                 self._given_up.append(request)
-                self._wake.notify()
+                self._idle = False
+                self._wake.notify_all()
             raise
+        finally:
+            with self._wake:
+                self._asked -= 1
+
+    def change(self, change: Callable[[], None]) -> None:
+        """Let `change` alter the model while nothing is decoded, and forget what was read and drawn before.
+
+        Raises RuntimeError while thoughts are being asked for, DecoderError if the decoder has stopped, and what
+        `change` raises.
+        """
+        with self._wake:
+            if self._asked:
+                raise RuntimeError("the policy cannot change while it is asked for thoughts")
+            # Rows that nobody wants any more may still be on their way out.
+            self._wake.wait_for(lambda: self._idle or self._failure is not None)
+            if self._failure is not None:
+                raise self._error()
+            try:
+                change()
+            finally:
+                self.scheduler = self._new_scheduler()
 
     def close(self) -> None:
         """End the thread. Calls under way, and later ones, raise DecoderError."""
         with self._wake:
             self._failure = self._failure or DecoderError("it was closed")
-            self._wake.notify()
+            self._wake.notify_all()
         if self._thread is not None:
             self._thread.join()
         atexit.unregister(self.close)
 
     def _run(self) -> None:
-        scheduler = self.scheduler
         try:
             with torch.inference_mode():
                 while (mail := self._receive()) is not None:
-                    scheduler.accept(*mail)
+                    self.scheduler.accept(*mail)
                     self._send()
-                    scheduler.step()
+                    self.scheduler.step()
                     self._send()
         except BaseException as error:
             with self._wake:
                 self._failure = error
+                self._wake.notify_all()
         self._fail_all()
 
     def _receive(self) -> tuple[list[Request], list[Request]] | None:
         """What has come in (requests, and those given up), waiting for something to do; None once closed."""
         with self._wake:
             while not (self._failure or self._inbox or self._given_up or self.scheduler.batch):
+                self._idle = True
+                self._wake.notify_all()
                 self._wake.wait()
             if self._failure is not None:
                 return None

@@ -6,9 +6,10 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from policy.base import Policy, Sampling, Thought
+from policy.base import Adaptable, BadPolicy, Policy, Sampling, Thought
 from policy.budget import Meter
 from verifiers.base import Completion, State
 
@@ -48,6 +49,7 @@ class Tooled:
     def __init__(self, policy: Policy, tool: Tool) -> None:
         self.version = f"{policy.version}+{tool.version}"
         self.max_thought_tokens = policy.max_thought_tokens + tool.max_chars
+        self.temperature: float = getattr(policy, "temperature", 1.0)
         self._policy = policy
         self._tool = tool
 
@@ -73,6 +75,13 @@ class Tooled:
             return thought
         text = thought.text[: completion.kept] + completion.written
         return replace(thought, text=text, tokens=thought.tokens + len(completion.written), last=False)
+
+    def load_adapter(self, folder: str | Path | None) -> None:
+        """See Adaptable."""
+        if not isinstance(self._policy, Adaptable):
+            raise BadPolicy(f"the policy {self._policy.version} takes no adapter")
+        self._policy.load_adapter(folder)
+        self.version = f"{self._policy.version}+{self._tool.version}"
 
     def close(self) -> None:
         """End what the policy keeps running, if anything."""

@@ -45,7 +45,7 @@ class Trunk:
         self.context = min((limit for limit in limits if limit), default=1 << 30)
         self.slots = slots
         self.kv = self._new_cache(model)
-        self._check(model)
+        self.check(model)
 
     @torch.inference_mode()
     def _new_cache(self, model: PreTrainedModel) -> SlotCache:
@@ -57,8 +57,11 @@ class Trunk:
         return SlotCache(len(cache.layers), heads, head_dim, self.slots, model.dtype, self.device)
 
     @torch.inference_mode()
-    def _check(self, model: PreTrainedModel) -> None:
-        """Compare with the model's own forward pass: an architecture that does more than this one knows is refused."""
+    def check(self, model: PreTrainedModel) -> None:
+        """Compare with the model's own forward pass: an architecture that does more than this one knows is refused.
+
+        Raises BadPolicy, also for broken weights. Uses the first slot.
+        """
         tokens = np.arange(4)[None, :] % self.vocabulary
         plain = model(torch.from_numpy(tokens).to(self.device)).logits[0, -1].float()
         if not bool(plain.isfinite().all()):

@@ -52,12 +52,18 @@ class Anytime(ABC):
         self, problem: Problem, policy: Policy, judge: Judge, meter: Meter, seed: int
     ) -> AsyncGenerator[Answer, None]:
         """See Searcher."""
-        thinking = Thinking(
-            problem, policy, judge, meter, seed, check_thoughts=self.check_thoughts, max_depth=self.max_depth
-        )
-        async with thinking, aclosing(self.run(thinking)) as answers:
+        async with self.begin(problem, policy, judge, meter, seed) as thinking, aclosing(self.run(thinking)) as answers:
             async for answer in answers:
                 yield answer
+
+    def begin(
+        self, problem: Problem, policy: Policy, judge: Judge, meter: Meter, seed: int, remember: bool = False
+    ) -> Thinking:
+        """What `run` needs; to be entered (`async with`) around it. See Thinking."""
+        return Thinking(
+            problem, policy, judge, meter, seed,
+            check_thoughts=self.check_thoughts, max_depth=self.max_depth, remember=remember,
+        )  # fmt: skip
 
     async def run(self, thinking: Thinking) -> AsyncGenerator[Answer, None]:
         """The search itself; whoever holds `thinking` may look at its tree while it runs and afterwards."""

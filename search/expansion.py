@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from search.base import Answer
 from search.thinking import Request, Thinking
-from search.tree import Node, attach, close_upwards
+from search.tree import Node, attach, close_upwards, path
 from search.votes import TreeVotes
 
 MAX_WIDTH = 256
@@ -42,8 +42,10 @@ async def touch_down(thinking: Thinking, flight: Flight, votes: TreeVotes) -> tu
     node.opening = False
     short = len(steps) < flight.request.k and not thinking.meter.expired
     spent = short or node.drawn + len(steps) >= MAX_WIDTH
-    children = attach(node, steps, spent=spent)
+    children = attach(node, steps, spent=spent, remember=thinking.remember)
     close_upwards(node)
+    for step in path(node):
+        step.visits += 1
     by_line = {step.state: step for step in steps}
     finished = [(child, by_line[child.state]) for child in children if child.answer is not None]
     return children, votes.cast(thinking, finished)

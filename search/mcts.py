@@ -95,7 +95,6 @@ class MCTS(Anytime):
                 answer = await self._evaluate(thinking, votes, children) or answer
             for step in path(flight.node):
                 step.pending -= 1
-                step.visits += 1
                 step.q = self.backup(step)
             alive = [child for child in children if not child.closed]
             if self.dive and alive:

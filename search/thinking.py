@@ -34,8 +34,13 @@ class Thinking:
     them, so what it does depends on the seed and the budget, never on which request happened to finish first.
     Requests still in flight when the search ends are cancelled and not charged; their reservation had fitted.
 
+    Args:
+        check_thoughts, max_depth: see Anytime.
+        remember: keep what the search itself has no use for: failed thoughts (Node.steps), and `lines`.
+
     Attributes:
         tree: the root of the tree, its problem sealed; chains leave it bare.
+        lines: where each chain started, and its thoughts; empty unless remembered.
         standing: the answer that stands now, or None.
         first_line: the greedy line, once made.
         thoughts: thoughts landed so far.
@@ -52,6 +57,7 @@ class Thinking:
         *,
         check_thoughts: bool = True,
         max_depth: int = 24,
+        remember: bool = False,
     ) -> None:
         self.tree = Node(State(problem.sealed()))
         self.meter = meter
@@ -59,6 +65,8 @@ class Thinking:
         self.first_line: list[Step] = []
         self.thoughts = 0
         self.canonical: Callable[[str], str] = judge.canonical if isinstance(judge, Canonical) else str
+        self.remember = remember
+        self.lines: list[tuple[State, list[Step]]] = []
         self._policy = policy
         self._judge = judge
         self._seed = seed
@@ -133,6 +141,8 @@ class Thinking:
                 lines[i] += steps
                 if steps and steps[0].outcome is Outcome.OPEN:
                     states[i] = steps[0].state
+        if self.remember:
+            self.lines += zip(starts, lines, strict=True)
         return lines
 
     async def greedy(self) -> Answer | None:

@@ -51,6 +51,7 @@ class Node:
         prior: that probability, renormalised over the distinct living siblings drawn so far; in [0, 1].
         value: the policy's first estimate, P(a rollout from here ends correct), in [0, 1]; None without a value head.
         children: distinct thoughts drawn so far, in the order of drawing; the dead ones are not kept.
+        steps: the thoughts themselves, and the dead ones among them, in that order; empty unless remembered.
         drawn: samples taken of the state's DISTINCT sequence, dead ones included: where the next request goes on.
         mass: total probability of those samples, in [0, 1].
         spent: the policy has no further distinct thought here.
@@ -70,6 +71,7 @@ class Node:
     prior: float = 1.0
     value: float | None = None
     children: list[Node] = field(default_factory=list)
+    steps: tuple[Step, ...] = ()
     drawn: int = 0
     mass: float = 0.0
     spent: bool = False
@@ -109,9 +111,10 @@ def line_logprob(node: Node) -> float:
     return sum(step.logprob for step in path(node))
 
 
-def attach(node: Node, steps: Sequence[Step], *, spent: bool) -> list[Node]:
+def attach(node: Node, steps: Sequence[Step], *, spent: bool, remember: bool = False) -> list[Node]:
     """Hang judged thoughts below a node; returns the new children (the dead ones are counted, not kept).
 
+    `remember` keeps the thoughts themselves too, the dead ones included: a search has no use for them, learning has.
     Priors are sequence probabilities renormalised over distinct siblings, never sample counts
     (Sampled MuZero, Hubert et al. 2021, section 5).
     """
@@ -123,6 +126,8 @@ def attach(node: Node, steps: Sequence[Step], *, spent: bool) -> list[Node]:
             continue
         known.add((step.thought.text, step.state.ended))
         node.mass += math.exp(min(step.thought.logprob, 0.0))
+        if remember:
+            node.steps = (*node.steps, step)
         if step.outcome in (Outcome.DEAD, Outcome.REFUTED):
             continue
         value = 1.0 if step.outcome is Outcome.PROVED else step.thought.value

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policy.base import Policy, Sampling
 from policy.budget import UNLIMITED_TOKENS, Budget, Meter
@@ -33,6 +33,23 @@ class Rollout:
     verdict: Verdict
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A line of thought as the policy wrote it, not graded yet.
+
+    Attributes:
+        thoughts: untrusted.
+        logprobs: log-probability [nats, temperature 1] of each, its end included.
+        tokens: charged for all of them, and for the one that broke the line off.
+        answer: None if the line broke off.
+    """
+
+    thoughts: tuple[str, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    tokens: int = 0
+    answer: str | None = None
+
+
 async def play(
     policy: Policy, domain: Domain, problems: Iterable[Problem], samples: int, seed: int, *,
     sampling: Sampling = Sampling.INDEPENDENT, concurrent: int = 256,
@@ -44,28 +61,31 @@ async def play(
 
     async def one(problem: Problem, sample: int) -> Rollout:
         async with gate:
-            thoughts, answer = await _line(policy, judge, problem.sealed(), sample, seed, sampling, meter)
-        verdict = unparsable("no answer") if answer is None else domain.check(problem, answer)
-        return Rollout(problem, thoughts, answer, verdict)
+            line = await draw(policy, judge, problem.sealed(), sample, seed, sampling, meter)
+        verdict = unparsable("no answer") if line.answer is None else domain.check(problem, line.answer)
+        return Rollout(problem, line.thoughts, line.answer, verdict)
 
     return await asyncio.gather(*(one(problem, sample) for problem in problems for sample in range(samples)))
 
 
-async def _line(
+async def draw(
     policy: Policy, judge: Judge, problem: Problem, sample: int, seed: int, sampling: Sampling, meter: Meter
-) -> tuple[tuple[str, ...], str | None]:
-    state = State(problem)
-    while len(state.thoughts) < MAX_DEPTH:
+) -> Drawn:
+    """Line number `sample` of a sealed problem under this seed, to its end. Charges nothing to the meter."""
+    state, line = State(problem), Drawn()
+    while len(state.thoughts) < MAX_DEPTH and line.answer is None:
         thoughts = await policy.propose(state, 1, sampling=sampling, seed=seed, meter=meter, first=sample)
-        if not thoughts or thoughts[0].dead:
+        if not thoughts:
             break
-        state = state.then(thoughts[0].text, thoughts[0].last)
+        thought, tokens = thoughts[0], line.tokens + thoughts[0].tokens
+        if thought.dead:
+            return replace(line, tokens=tokens)
+        state = state.then(thought.text, thought.last)
         answer = await judge.answer(state)
-        if answer is not None:
-            return state.thoughts, answer
-        if not thoughts[0].text.strip():
+        line = Drawn(state.thoughts, (*line.logprobs, thought.logprob), tokens, answer)
+        if not thought.text.strip():
             break
-    return state.thoughts, None
+    return line
 
 
 def accuracy(rollouts: Sequence[Rollout]) -> float:

@@ -1,0 +1,149 @@
+"""Adapters on their way: a folder as bytes, the same bytes as a folder of a cache, and who wears which when."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from policy.base import Adaptable, BadPolicy, Policy
+
+KEPT = 8  # adapters in a cache; those unpacked longest ago go first
+
+
+def pack(folder: str | Path) -> bytes:
+    """The files of a folder as bytes: the same files, whenever and by whom they were written, give the same bytes.
+
+    Folders within it and hidden files stay behind. Raises BadPolicy where there are no files.
+    """
+    found = Path(folder).iterdir() if Path(folder).is_dir() else ()
+    files = [file for file in sorted(found) if file.is_file() and not file.name.startswith(".")]
+    if not files:
+        raise BadPolicy(f"there is no adapter in {str(folder)!r}")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for file in files:
+            content = file.read_bytes()
+            entry = tarfile.TarInfo(file.name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def content_key(packed: bytes) -> str:
+    """32 hex digits that name a packed adapter by what it holds."""
+    return hashlib.blake2b(packed, digest_size=16).hexdigest()
+
+
+def unpack(packed: bytes, cache: Path) -> Path:
+    """The adapter as a folder of a cache, named by its key; at once if it is there already."""
+    folder = cache / content_key(packed)
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".", dir=cache))
+        try:
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                archive.extractall(part, filter="data")
+            part.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        _forget(cache)
+    return folder
+
+
+def cached(key: str, cache: Path) -> Path | None:
+    """The folder of a cache with exactly this content, if there is one; a damaged one is thrown away."""
+    folder = cache / key
+    if not folder.is_dir():
+        return None
+    if content_key(pack(folder)) != key:
+        shutil.rmtree(folder)
+        return None
+    return folder
+
+
+def node_cache() -> Path:
+    """The cache that this user's processes on this machine share; nobody else may write to it."""
+    cache = Path(tempfile.gettempdir()) / f"system-2-engine-{os.getuid()}" / "adapters"
+    for folder in (cache.parent, cache):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.lstat().st_uid != os.getuid() or folder.is_symlink():
+            raise PermissionError(f"{folder} belongs to somebody else")
+    return cache
+
+
+def _forget(cache: Path) -> None:
+    folders = sorted((f for f in cache.iterdir() if not f.name.startswith(".")), key=lambda f: f.lstat().st_mtime)
+    for folder in folders[:-KEPT]:
+        shutil.rmtree(folder, ignore_errors=True)  # another process may do the same
+
+
+def wear(policy: Policy, folder: str | None) -> None:
+    """See Adaptable.load_adapter. Raises BadPolicy for a policy that takes no adapter."""
+    if not isinstance(policy, Adaptable):
+        raise BadPolicy(f"the policy {policy.version} takes no adapter")
+    policy.load_adapter(folder)
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """An adapter on its way to another process.
+
+    Attributes:
+        key: what it holds; see `content_key`.
+        box: one awaitable that gives its bytes; fetched only where they are not in a cache.
+    """
+
+    key: str
+    box: tuple[Any]
+
+
+async def delivered(parcel: Parcel, cache: Path) -> Path:
+    """A parcel's adapter as a folder of a cache; its bytes are asked for if it is not there."""
+    return cached(parcel.key, cache) or unpack(await parcel.box[0], cache)
+
+
+class Wardrobe:
+    """Sees to it that a process changes its adapter only while nobody plays, and all who play wear the same.
+
+    Args:
+        load: puts an adapter on; None is the base policy. Not called for the one worn already, first of all None.
+
+    Attributes:
+        guests: how many play now.
+    """
+
+    def __init__(self, load: Callable[[Parcel | None], Awaitable[None]]) -> None:
+        self.guests = 0
+        self._load = load
+        self._worn: str | None = None
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def wearing(self, parcel: Parcel | None) -> AsyncIterator[None]:
+        """Wait until those who wear something else are gone, change, and keep it on."""
+        key = None if parcel is None else parcel.key
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._worn == key or not self.guests)
+            if self._worn != key:
+                await self._load(parcel)
+                self._worn = key
+            self.guests += 1
+        try:
+            yield
+        finally:
+            self.guests -= 1
+            async with self._changed:
+                self._changed.notify_all()

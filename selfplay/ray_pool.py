@@ -1,0 +1,308 @@
+"""Workers on a Ray cluster, this machine's own or one that is joined. The only file that knows Ray.
+
+The driver keeps some chunks of jobs at every worker, gets short accounts back, and looks after the processes: one that
+dies or stalls is replaced, and what it was at is played again unless it is in the store already.
+
+Ray is imported in functions: what it reads from the environment then, `join` must have set before.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from search.anytime import at_least_one
+from selfplay.actors import BEAT, Process
+from selfplay.adapters import Parcel, content_key, pack
+from selfplay.dispatch import Chunk, Dispatcher
+from selfplay.player import failed
+from selfplay.pool import Done, Factory, PoolBroken, Store, save
+from selfplay.remote_policy import Call, Card, Reply
+from selfplay.trajectory import Job, Trajectory
+from selfplay.workers import Layout, PolicyServer, ReplicaWorker, SharingWorker
+
+DEATHS = 6
+"""Deaths of one process in a row, with nothing done in between, after which something else must be wrong."""
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+"""A cluster of one machine: it binds to 127.0.0.1 (which asked for by name would become a public address)."""
+_ROOT = Path(__file__).resolve().parents[1]
+_STAYS = [".git", ".venv", "runs", "multirun", "docs"]  # what workers on other machines can do without
+
+
+class RayPool:
+    """See Pool.
+
+    Args:
+        factory: makes policies and players where they run; Ray pickles it.
+        store: for the trajectories; Ray pickles it. What it names must be the same place for all.
+        layout: who runs where.
+        address: of a cluster to join, which gets this code; by default one is started that only this machine sees.
+        chunk: jobs sent, stored and told of together.
+        in_flight: chunks at a worker, so many that it never waits for the driver.
+        stall_seconds: a process that has work and gets nowhere for so long is replaced.
+        start_seconds: how long to wait until the first worker is ready.
+        lives: deaths of its worker after which a job is an error; see Dispatcher.
+
+    Raises PoolBroken if the cluster cannot be reached.
+    """
+
+    def __init__(
+        self, factory: Factory, store: Store, layout: Layout, *, address: str | None = None, chunk: int = 8,
+        in_flight: int = 6, stall_seconds: float = 600.0, start_seconds: float = 600.0, lives: int = 3,
+    ) -> None:  # fmt: skip
+        at_least_one(chunk=chunk, in_flight=in_flight, lives=lives - 1)
+        self._store = store
+        self._chunk, self._in_flight, self._lives = chunk, in_flight, lives
+        self._stall, self._start = stall_seconds, start_seconds
+        self._leave = join(address, layout.all_cpus)
+        threads = max(1, int(layout.cpus))
+        if layout.kind == "replica":
+            self._servers: list[Process] = []
+            make = _actor(ReplicaWorker, layout.cpus, layout.gpus)
+            wires: list[tuple[_Wire, ...]] = [()] * layout.workers
+        else:
+            serve, cores = _actor(PolicyServer, layout.policy_cpus, layout.gpus), max(1, int(layout.policy_cpus))
+            self._servers = [Process(f"policy {n}", serve.remote(factory, cores)) for n in range(layout.policies)]
+            make = _actor(SharingWorker, layout.cpus, 0.0)
+            wires = [(_Wire(self._servers[n % layout.policies].handle),) for n in range(layout.workers)]
+        self._workers = [
+            Process(f"worker {n}", make.remote(factory, store, threads, *wire)) for n, wire in enumerate(wires)
+        ]
+        self._parcel: Parcel | None = None
+        self._version = ""
+
+    def play(self, jobs: Iterable[Job], adapter: str | Path | None) -> Iterator[Done]:
+        """See Pool."""
+        import ray
+
+        packed = None if adapter is None else pack(adapter)
+        key = None if packed is None else content_key(packed)
+        if key != (self._parcel and self._parcel.key):
+            self._parcel = None if packed is None or key is None else Parcel(key, (ray.put(packed),))
+        self._version = ""
+        for process in self._everybody:
+            process.greet(self._parcel)
+        work = Dispatcher(jobs, self._chunk, self._in_flight, self._lives)
+        flights: dict[Any, tuple[Process, int, Chunk]] = {}
+        looked = 0.0
+        try:
+            while self._send(work, flights):
+                waits = [*flights, *(process.hello for process in self._everybody if process.hello is not None)]
+                ray.wait(waits, timeout=BEAT / 2)
+                ready, _ = ray.wait(waits, num_returns=len(waits), timeout=0)  # all there are, without waiting for more
+                landed = [flight for flight in ready if flight in flights]
+                for flight in landed:
+                    yield from self._landed(flight, *flights.pop(flight), work)
+                if len(landed) < len(ready) or time.monotonic() - looked > BEAT / 2:
+                    looked = time.monotonic()
+                    self._look_after()
+        finally:
+            for flight in flights if ray.is_initialized() else ():
+                ray.cancel(flight)
+
+    def close(self) -> None:
+        """See Pool."""
+        import ray
+
+        for process in self._everybody:
+            ray.kill(process.handle)
+        self._leave()
+
+    @property
+    def _everybody(self) -> list[Process]:
+        return [*self._servers, *self._workers]
+
+    def _send(self, work: Dispatcher, flights: dict[Any, tuple[Process, int, Chunk]]) -> bool:
+        """Fill up the workers that are ready, each in turn; False if there is nothing left to do."""
+        ready = [(number, worker) for number, worker in enumerate(self._workers) if worker.up]
+        hungry = list(ready)
+        while hungry:
+            still = []
+            for number, worker in hungry:
+                if (chunk := work.next(number)) is not None:
+                    flight = worker.handle.play.remote(list(chunk.jobs), self._parcel)
+                    flights[flight] = worker, worker.deaths, chunk
+                    still.append((number, worker))
+            hungry = still
+        return bool(flights) or not ready
+
+    def _landed(
+        self, flight: Any, worker: Process, deaths: int, chunk: Chunk, work: Dispatcher
+    ) -> Iterator[Done]:
+        """What came of a chunk. Raises what it raised, if it was no death."""
+        import ray
+
+        work.done(self._workers.index(worker), chunk)
+        try:
+            done: list[Done] = ray.get(flight)
+        except ray.exceptions.RayTaskError as error:
+            raise _cause(error) from None
+        except ray.exceptions.RayError as error:
+            if deaths == worker.deaths:  # the first to tell of this death
+                self._replace(worker, _first_line(error))
+            yield from self._lost(chunk.jobs, work)
+            return
+        worker.in_a_row = 0
+        yield from done
+
+    def _lost(self, jobs: Sequence[Job], work: Dispatcher) -> Iterator[Done]:
+        """Jobs of a dead worker: tell of those that were stored before it died, have the others played again."""
+        ids = {job.episode_id for job in jobs}
+        stored = {
+            trajectory.episode_id: Done.of(trajectory, "a worker that died")
+            for generation in sorted({job.generation for job in jobs})
+            for trajectory in self._store.trajectories(generation) if trajectory.episode_id in ids
+        }  # fmt: skip
+        yield from stored.values()
+        given_up = work.died([job for job in jobs if job.episode_id not in stored])
+        if given_up:
+            reason = f"its worker died {self._lives} times, in the end with nothing else to do"
+            played: list[Trajectory] = [failed(job, self._version, reason) for job in given_up]
+            save(self._store, played)
+            for process in self._everybody:
+                process.in_a_row = 0  # it was the job's fault
+            yield from (Done.of(trajectory, "nobody") for trajectory in played)
+
+    def _look_after(self) -> None:
+        """Welcome who is ready, replace who has died or stalls. Raises PoolBroken when that leads nowhere."""
+        import ray
+
+        for process in self._everybody:
+            try:
+                stuck = process.stuck(self._stall, _answer)
+            except ray.exceptions.RayTaskError as error:
+                raise _cause(error) from None
+            except ray.exceptions.RayError as error:
+                self._replace(process, _first_line(error))
+                continue
+            if stuck:
+                ray.kill(process.handle, no_restart=False)
+                self._replace(process, f"nothing moved for {self._stall:g} s")
+                for other in self._workers:
+                    other.moved = time.monotonic()  # a policy that is shared holds them all up
+        for version in {worker.version for worker in self._workers if worker.up}:
+            if version != (self._version or version):
+                raise PoolBroken(f"the workers play different policies, of versions {self._version} and {version}")
+            self._version = version
+        for group in (self._servers, self._workers):
+            waited = min((time.monotonic() - process.greeted for process in group if not process.up), default=0.0)
+            if waited > self._start and not any(process.up for process in group):
+                kind = group[0].name.split()[0]
+                free = ray.available_resources()  # type: ignore[no-untyped-call]
+                found = ", ".join(f"{free[name]:g} {name}" for name in ("CPU", "GPU") if name in free) or "nothing"
+                raise PoolBroken(f"no {kind} was ready within {self._start:g} s; free in the cluster: {found}")
+
+    def _replace(self, process: Process, reason: str) -> None:
+        """Ray starts it anew; wait until it is ready. Raises PoolBroken if that has been in vain for some times."""
+        process.deaths += 1
+        process.in_a_row += 1
+        if process.in_a_row >= DEATHS:
+            raise PoolBroken(f"{process.name} died {DEATHS} times in a row with nothing done: {reason}")
+        process.greet(self._parcel)
+
+
+class _Wire:
+    """The way to a PolicyServer's actor; see Wire."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    async def wear(self, parcel: Parcel | None) -> Card:
+        with _failures():
+            card: Card = await self._handle.wear.options(max_task_retries=-1).remote(parcel)
+        return card
+
+    async def ask(self, calls: Sequence[Call], parcel: Parcel | None) -> AsyncIterator[Sequence[Reply]]:
+        with _failures():
+            async for replies in self._handle.ask.options(num_returns="streaming").remote(list(calls), parcel):
+                yield await replies
+
+    async def back(self) -> None:
+        with _failures():
+            await self._handle.pulse.options(max_task_retries=-1).remote()
+
+    def forget(self, ids: Sequence[str]) -> None:
+        self._handle.forget.remote(list(ids))
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """A host's death as ConnectionError, what it raised as that."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from None
+    except ray.exceptions.RayActorError as error:
+        raise ConnectionError(_first_line(error)) from error
+
+
+def join(address: str | None, cpus: float) -> Callable[[], None]:
+    """Be connected to a cluster, where this process is not already: returns what ends that again. Raises PoolBroken.
+
+    Without an address one is started with so many cpus, or as many as there are; it listens on 127.0.0.1, lets nobody
+    in without its token, and its folder goes with it.
+    """
+    if "ray" not in sys.modules and address is None:
+        os.environ.update(_ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
+    import ray
+
+    if ray.is_initialized():
+        return lambda: None
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is not None:
+        try:
+            ray.init(address, runtime_env={"working_dir": str(_ROOT), "excludes": _STAYS}, **quiet)
+        except Exception as error:  # Ray raises all kinds, bare Exception among them
+            raise PoolBroken(f"cannot join the Ray cluster at {address!r}: {_first_line(error)}") from error
+        return ray.shutdown
+    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.environ["PYTHONPATH"] = path  # the workers of this machine import what is here
+    folder = TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True)  # sockets need short paths
+
+    def leave() -> None:
+        ray.shutdown()
+        folder.cleanup()
+
+    try:
+        ray.init("local", num_cpus=max(os.cpu_count() or 1, math.ceil(cpus)), include_dashboard=False,
+                 _temp_dir=f"{folder.name}/r", **quiet)
+        if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
+            raise PoolBroken("it would listen to other machines")
+    except Exception as error:
+        leave()
+        raise PoolBroken(f"cannot start Ray on this machine: {_first_line(error)}") from error
+    return leave
+
+
+def _actor(kind: type, cpus: float, gpus: float) -> Any:
+    import ray
+
+    made: Any = ray.remote(kind)
+    return made.options(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, scheduling_strategy="SPREAD")
+
+
+def _answer(ref: Any) -> Any:
+    """What a call has returned; None if nothing yet."""
+    import ray
+
+    return ray.get(ref) if ray.wait([ref], timeout=0)[0] else None
+
+
+def _cause(error: Any) -> Exception:
+    """What was raised on the other side."""
+    return error.cause if isinstance(error.cause, Exception) else RuntimeError(_first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
