@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from policy.base import BadPolicy
 from policy.pretrain import may_replace, new_value_head
 from policy.value_head import ValueHead
+from policy.weights import base_version
 from selfplay.losses import Reading
 from verifiers.base import derive_seed
 
@@ -171,7 +172,8 @@ class Trainee:
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> None:
         """Write the adapter in PEFT's layout (without LoRA: the whole model in Hugging Face's), the value head, and
-        `engine.json` with what there is to say about it; an older one is replaced once the new one is whole.
+        `engine.json` with the base's version and what else there is to say; an older one is replaced once the new one
+        is whole.
 
         Raises FileExistsError if something else is in the way, and OSError if the disk refuses.
         """
@@ -186,7 +188,8 @@ class Trainee:
                     config.target_modules = sorted(config.target_modules)  # a set has another order in each process
                 self.model.save_pretrained(part, selected_adapters=["default"], save_embedding_layers=False)
             self.head.save(part)
-            (part / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+            said = {"base_version": base_version(self.base), **about}
+            (part / ABOUT).write_text(json.dumps(said, indent=2) + "\n")
             (part / "README.md").write_text(_readme(self.base, about, adapter=self.lora is not None))
 
         publish(folder, write)

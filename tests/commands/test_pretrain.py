@@ -34,11 +34,12 @@ def test_bad_options_are_one_line_before_anything_is_trained(run, tmp_path: Path
     assert sorted(tmp_path.rglob("*")) == before
 
 
-DOMAINS = ("game24", "countdown", "arithmetic", "equations")
+DOMAINS = ("game24", "countdown", "arithmetic", "equations", "integrals", "programs")
 SMALL = (
     "model.hidden_size=16", "model.layers=1", "model.heads=2", "model.intermediate_size=32", "batch_tokens=256",
     "imitation.counting.schedule.steps=6", "imitation.counting.schedule.warmup=2", "imitation.all.schedule.steps=6",
-    "valuing.schedule.steps=6", "checkpoint_every=2", "log_every=2", "threads=1", "run_dir=training",
+    "imitation.sums.schedule.steps=6", "imitation.sums.schedule.warmup=2", "valuing.schedule.steps=6",
+    "checkpoint_every=2", "log_every=2", "threads=1", "run_dir=training",
     *(f"outcomes.{name}=[2,2]" for name in DOMAINS), "report.problems=2", "report.samples=2",
 )  # fmt: skip
 

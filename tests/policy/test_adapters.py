@@ -203,7 +203,8 @@ async def test_nothing_changes_while_thoughts_are_asked_for(folder: Path, tmp_pa
     assert replace(await fresh(folder, None), thoughts=await asking) == await fresh(folder, None)
     policy.load_adapter(adapter)
     given_up = asyncio.create_task(said(policy))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
     given_up.cancel()
     with pytest.raises(asyncio.CancelledError):
         await given_up
