@@ -108,33 +108,41 @@ class PlayingWorker(ABC):
 
     async def hello(self, parcel: Parcel | None) -> Hello:
         """Get ready to play with this adapter. Raises BadPolicy, and what the factory raises."""
-        async with self._making:
-            if self._player is None:
-                pin_threads(self._threads)
-                self._player = self.factory.player(await self.make_policy())
-                pin_threads(self._threads)  # a policy's own choice is made without knowing its neighbours
+        player = await self._ready()
         async with self._wardrobe.wearing(parcel):
-            return Hello(_name(), self._player.policy.version)
+            return Hello(_name(), player.policy.version)
 
     async def pulse(self) -> Pulse:
         return Pulse(self._wardrobe.guests > 0, 0 if self._player is None else self._player.progress)
 
     async def play(self, jobs: Sequence[Job], parcel: Parcel | None) -> list[Done]:
-        """Play, store, and tell. Several calls play at once. Raises what the store raises."""
+        """Play, store, and tell. Several calls play at once. Raises what the store raises.
+
+        One that waited for a worker which died reaches the worker that takes its place before anybody greets that.
+        """
+        player = await self._ready()
         async with self._wardrobe.wearing(parcel):
-            assert self._player is not None
             try:
-                async with aclosing(self._player.play(jobs)) as playing:
+                async with aclosing(player.play(jobs)) as playing:
                     played = [trajectory async for trajectory in playing]
             except PolicyStopped as error:
                 _end(error)
             await asyncio.to_thread(save, self._store, played)
             return [Done.of(trajectory, _name()) for trajectory in played]
 
+    async def _ready(self) -> Player:
+        """The player, made by whoever needs it first."""
+        async with self._making:
+            if self._player is None:
+                pin_threads(self._threads)
+                self._player = self.factory.player(await self.make_policy())
+                pin_threads(self._threads)  # a policy's own choice is made without knowing its neighbours
+            return self._player
+
     async def _dress(self, parcel: Parcel | None) -> None:
-        assert self._player is not None
+        player = await self._ready()
         try:
-            await self.dress(self._player, parcel)
+            await self.dress(player, parcel)
         except PolicyStopped as error:
             _end(error)
 
