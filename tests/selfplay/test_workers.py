@@ -101,6 +101,13 @@ async def test_both_kinds_play_the_same() -> None:
     assert stores[0] == stores[1] == stores[2] and len(stores[0]) == 12
 
 
+async def test_jobs_that_come_before_any_greeting_are_played() -> None:
+    """They waited for a worker that died, and reach the one in its place first."""
+    for worker in workers(Memory(), Factory()):
+        done = await worker.play(JOBS[:3], None)
+        assert [one.status == "error" for one in done] == [False] * 3
+
+
 async def test_each_plays_with_what_it_is_told_to_wear(tmp_path: Path) -> None:
     a, b, bad = (parcel(tmp_path / "adapters", name) for name in ("a", "b", "bad"))
     replica, one, two = workers(Memory(), Dressing())
