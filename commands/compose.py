@@ -8,7 +8,7 @@ import inspect
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
@@ -17,9 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands.errors import REFUSALS, BadInput, shorten
 from policy.base import Policy
+from policy.experts import Experts
 from policy.tools import Tooled
 from search.base import Searcher
 from verifiers.base import BadProblem, Domain, Problem
+
+if TYPE_CHECKING:
+    import torch
 
 Config = DictConfig | Mapping[str, Any]
 _SCALARS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
@@ -81,12 +85,26 @@ def needs_domain(config: Config) -> bool:
 
 
 def load_policy(config: Config, domain: Domain, tools: Config | None = None) -> Policy:
-    """A policy, with a tool inside its thoughts where a config names one. Raises BadPolicy if it cannot be loaded."""
-    policy = cast(Policy, make("policy", config, **({"domain": domain} if needs_domain(config) else {})))
+    """A policy, with experts for single domains and a tool inside its thoughts where a config names them.
+
+    Raises BadPolicy if it cannot be loaded.
+    """
+    more = {"domain": domain} if needs_domain(config) else {}
+    plain, adapters = without_experts(config)
+    policy = cast(Policy, make("policy", plain, **more))
+    if adapters:
+        policy = Experts(policy, {name: make("policy", {**plain, "adapter": path}) for name, path in adapters.items()})
     if tools:
         policy = Tooled(policy, make("tools", tools))
     settle_garbage()
     return policy
+
+
+def without_experts(config: Config) -> tuple[Config, dict[str, str]]:
+    """A policy's config without `adapters`, and those of its domains that have one."""
+    plain = {str(name): value for name, value in config.items() if name != "adapters"} \
+        if "adapters" in config else config
+    return plain, {str(name): path for name, path in (config.get("adapters") or {}).items() if path is not None}
 
 
 def settle_garbage() -> None:
@@ -97,6 +115,26 @@ def settle_garbage() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def torch_device(name: str) -> torch.device:
+    """The device meant by a name, or by `auto`: cuda where there is one. Raises BadInput."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(f"cannot train on the device {name!r}; allowed here: auto, cpu"
+                       + (", cuda" if torch.cuda.is_available() else "")) from error
+
+
+def folder_option(name: str, value: Any) -> Path:
+    """The folder that an option names, which need not be there. Raises BadInput."""
+    if not isinstance(value, str) or not value.strip():
+        raise BadInput(f"{name}={shorten(str(value))} cannot be; allowed: a folder's path")
+    return Path(value)
 
 
 def close(policy: Policy) -> None:

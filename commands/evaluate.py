@@ -43,6 +43,8 @@ def run(cfg: DictConfig) -> int:
     domain = load_domain(cfg.domain)
     load_searcher(cfg.search)  # a bad option is refused before any problem is drawn
     problems = draw(domain, str(cfg.split), cfg.limit, whole("split_seed", cfg.split_seed, 0))
+    if not problems:
+        raise BadInput(f"the split {shorten(str(cfg.split))} of {domain.name} holds no problem")
     choices = HydraConfig.get().runtime.choices
     names = {"domain": choices["domain"], "split": cfg.split, "search": choices["search"], "policy": choices["policy"],
              "budget": str(budget)}

@@ -157,7 +157,7 @@ def _read_options(name: str, options: Sequence[str]) -> Namespace:
         if "=" not in option:
             refuse(f"{option[:60]!r} is not an option")
         added = re.match(r"\++([^.=@/]+)(\.?)", option)
-        if added and not (added[2] and added[1] in readable):
+        if added and not (added[1] == "experiment" or (added[2] and added[1] in readable)):
             refuse(f"nothing would read the added option {option[:60]!r}")
     parsed.flags = [option for option in options if option not in parsed.overrides]
     return parsed

@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +18,8 @@ from commands.errors import BadInput
 from policy import files
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARIES = ("torch", "transformers", "peft", "safetensors", "hydra-core", "sympy", "numpy", "pyarrow", "matplotlib")
+LIBRARIES = ("torch", "transformers", "peft", "safetensors", "hydra-core", "sympy", "numpy", "pyarrow", "matplotlib",
+             "ray")
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -39,6 +40,46 @@ def claim(folder: Path) -> None:
     """Raises BadInput if a run is there already: two runs in one directory would be taken for one."""
     if (folder / "manifest.json").exists():
         raise BadInput(f"{folder} holds a run already; choose another place or remove it")
+
+
+def reopen(
+    folder: Path, config: Mapping[str, Any], seed: int, free: Collection[str], **more: Any
+) -> dict[str, Any]:  # fmt: skip
+    """Open a run that may be there already, and write its manifest anew; returns that.
+
+    Args:
+        config: resolved, of this run.
+        more: see describe.
+        free: names of options that may change between an interruption and the resumption, `group` or `group.option`.
+
+    Raises: BadInput, naming the differing options, if the directory holds a run of another configuration.
+    """
+    path = folder / "manifest.json"
+    if path.exists():
+        try:
+            before = dict(json.loads(path.read_text())["config"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path} is not the manifest of a run; remove it, or choose another directory") from error
+        was, asked = binding(before, free), binding(config, free)
+        if differing := sorted(key for key in {*was, *asked} if was.get(key, ...) != asked.get(key, ...)):
+            raise BadInput(f"{folder} holds a run with other settings of {', '.join(differing)}; "
+                           "choose another directory, or remove it")
+    manifest = describe(config, {"seed": seed}, **more)
+    write_json(path, manifest)
+    return manifest
+
+
+def binding(config: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:
+    """The options that decide what comes of a run, by their dotted names: all but those that are free."""
+    return {name: value for name, value in _flat(config).items()
+            if not any(name == each or name.startswith(f"{each}.") for each in free)}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return found
 
 
 def describe(config: Mapping[str, Any], seeds: Mapping[str, int], **more: Any) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Draw accuracy against thinking time: plot RUN_DIR... gives one picture, as PNG and SVG.
+"""Draw accuracy against thinking time, or a run of self-play: plot RUN_DIR... gives one picture, as PNG and SVG.
 
 The upper row is against seconds, the lower against tokens, one column a domain; every run is a curve. At each point the
-latest answer of every problem counts; bands are 95 % bootstrap intervals over problems; a dot is the greedy pass.
+latest answer of every problem counts; bands are 95 % bootstrap intervals over problems; a dot is the greedy pass. Of a
+run of self-play: ratings, accuracy against thinking time of each policy, what was solved, losses.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from omegaconf import DictConfig
 
 from commands.errors import BadInput, plain, whole
 from commands.manifest import write_atomically
+from commands.progress import draw_improvement, is_improvement, read_improvement
 from commands.statistics import Floats, band, bootstrap_weights
 from commands.traces import Run, find_runs
 from commands.traces import take_run_dirs as take_words
@@ -34,17 +36,24 @@ CONTROL = "uniform"
 
 
 def run(cfg: DictConfig, run_dirs: Sequence[str]) -> int:
-    runs = find_runs(run_dirs)
-    if not runs:
-        raise BadInput("plot needs the directories of one or more evaluations: plot RUN_DIR...")
-    if not all(one.ids for one in runs):
-        raise BadInput(f"{next(one.path for one in runs if not one.ids)} holds no problem")
     samples, seed = whole("samples", cfg.samples), whole("seed", cfg.seed, 0)
-    out = Path(str(cfg.out)) if cfg.out is not None else runs[0].path / "curves"
-    figure = draw(runs, cfg.title, samples, seed)
+    improved = [path for path in map(Path, run_dirs) if is_improvement(path)]
+    if improved:
+        if len(run_dirs) > 1:
+            raise BadInput("plot draws one run of self-play at a time")
+        figure = draw_improvement(read_improvement(improved[0]), cfg.title, samples, seed)
+        default = improved[0] / "improvement"
+    else:
+        runs = find_runs(run_dirs)
+        if not runs:
+            raise BadInput("plot needs the directories of one or more evaluations, or of a run of self-play")
+        if not all(one.ids for one in runs):
+            raise BadInput(f"{next(one.path for one in runs if not one.ids)} holds no problem")
+        figure, default = draw(runs, cfg.title, samples, seed), runs[0].path / "curves"
+    out = Path(str(cfg.out)) if cfg.out is not None else default
     for suffix in ("png", "svg"):
         path = out.with_name(f"{out.name}.{suffix}")
-        write_atomically(path, lambda file, suffix=suffix: _save(figure, file, suffix))  # type: ignore[misc]
+        write_atomically(path, lambda file, suffix=suffix: save(figure, file, suffix))  # type: ignore[misc]
         print(path)
     return 0
 
@@ -68,7 +77,7 @@ def draw(runs: Sequence[Run], title: str | None, samples: int, seed: int) -> Fig
                                      sharey=True, layout="constrained")
         for column, ((domain, split), group) in enumerate(columns.items()):
             for row, axis in enumerate(AXES):
-                _panel(table[row][column], group, axis, styles, samples, seed)
+                draw_panel(table[row][column], group, axis, styles, samples, seed)
             counts = sorted({len(one.ids) for one in group})
             title_of_column = f"{domain}, {split} ({' or '.join(map(str, counts))} problems)"
             table[0][column].set_title(plain(title_of_column), fontsize=11)
@@ -87,8 +96,10 @@ def draw(runs: Sequence[Run], title: str | None, samples: int, seed: int) -> Fig
     return figure
 
 
-def _panel(panel: Axes, runs: Sequence[Run], axis: str, styles: Mapping[str, dict[str, Any]], samples: int,
-           seed: int) -> None:
+def draw_panel(
+    panel: Axes, runs: Sequence[Run], axis: str, styles: Mapping[str, dict[str, Any]], samples: int, seed: int
+) -> None:  # fmt: skip
+    """A curve with its band for each run, and a dot for its greedy pass."""
     for one in runs:
         style = styles[one.label]
         points, right = curve(one, axis)
@@ -157,7 +168,8 @@ def _plain_number(value: float, position: float) -> str:
     return f"{value:,.0f}".replace(",", " ") if value >= 1000 else f"{value:g}"
 
 
-def _save(figure: Figure, file: BinaryIO, suffix: str) -> None:
+def save(figure: Figure, file: BinaryIO, suffix: str) -> None:
+    """Write a figure as `png` or `svg`."""
     # Rendered to memory first: what matplotlib raises and what the disk raises are then not mixed up.
     picture = io.BytesIO()
     metadata = {"Date": None} if suffix == "svg" else {}

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from commands.compose import domain_config, load_domain, make
-from commands.errors import BadInput, shorten, whole
-from commands.manifest import describe, now, write_atomically, write_json
+from commands.compose import domain_config, folder_option, load_domain, make, torch_device
+from commands.errors import BadInput, whole
+from commands.manifest import now, reopen, write_atomically, write_json
 from commands.model_card import Report, loss_curve, model_card
 from verifiers.base import Domain, derive_seed
 
 if TYPE_CHECKING:
-    import torch
-
     from policy.batches import Batches, Encoded, Encoder
     from policy.pretrain import Progress as TrainingProgress
     from policy.pretrain import Schedule, Trainer
@@ -39,23 +37,25 @@ def run(cfg: DictConfig) -> int:
     for name, least in (("seed", 0), ("batch_tokens", 64), ("checkpoint_every", 1), ("log_every", 1)):
         whole(name, cfg[name], least)
     threads = len(os.sched_getaffinity(0)) if cfg.threads is None else whole("threads", cfg.threads)
-    folder, out = (_folder(name, cfg[name]) for name in ("run_dir", "out"))
+    folder, out = (folder_option(name, cfg[name]) for name in ("run_dir", "out"))
     if out.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise BadInput(f"out={out} holds the run directory {folder}; choose another place for the policy")
     schedules = {str(name): make("schedule", phase.schedule) for name, phase in cfg.imitation.items()}
     shape, valuing = make("model", cfg.model), make("schedule", cfg.valuing.schedule)
     optimisation = make("optimisation", cfg.optimisation)
-    device = _device(str(cfg.device))
+    device = torch_device(str(cfg.device))
     used = {*cfg.outcomes, *(name for phase in cfg.imitation.values() for name in phase.demonstrations)}
     domains = {name: load_domain(domain_config(name)) for name in sorted(map(str, used))}
     import torch
 
     from policy.batches import Demonstrations, Encoder, Outcomes
     from policy.charset import character_tokenizer
-    from policy.pretrain import Trainer, may_replace, new_model, new_value_head, save_policy
+    from policy.folders import may_replace
+    from policy.pretrain import Trainer, new_model, new_value_head, save_policy
 
     may_replace(out)
-    manifest = _claim(folder, cfg)
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    manifest = reopen(folder, config, int(cfg.seed), FREE)
     torch.set_num_threads(threads)
     tokenizer = character_tokenizer()
     encoder = Encoder(tokenizer)
@@ -89,42 +89,6 @@ def run(cfg: DictConfig) -> int:
     write_json(folder / "manifest.json", manifest)
     print(f"wrote the policy to {out}")
     return 0
-
-
-def _claim(folder: Path, cfg: DictConfig) -> dict[str, Any]:
-    """Open the run directory, or make sure that it belongs to this very configuration. Raises BadInput."""
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    path = folder / "manifest.json"
-    if path.exists():
-        try:
-            before = json.loads(path.read_text())["config"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} is not the manifest of a run; remove it, or choose another run_dir") from error
-        keys = sorted({*before, *config} - {*FREE})
-        if differing := [key for key in keys if before.get(key) != config.get(key)]:
-            raise BadInput(f"{folder} holds a run with other settings of {', '.join(differing)}; "
-                           "choose another run_dir, or remove it")
-    manifest = describe(config, {"seed": int(cfg.seed)})
-    write_json(path, manifest)
-    return manifest
-
-
-def _folder(name: str, value: Any) -> Path:
-    if not isinstance(value, str) or not value.strip():
-        raise BadInput(f"{name}={shorten(str(value))} cannot be; allowed: a folder's path")
-    return Path(value)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise BadInput(f"cannot train on the device {name!r}; allowed here: auto, cpu"
-                       + (", cuda" if torch.cuda.is_available() else "")) from error
 
 
 def _train(
@@ -182,7 +146,7 @@ def _rollouts(
 def _policy(folder: Path, cfg: DictConfig) -> Iterator[Transformer]:
     from policy.transformer import Transformer
 
-    policy = Transformer(str(folder), threads=cfg.threads, device=str(_device(str(cfg.device))), max_batch=512)
+    policy = Transformer(str(folder), threads=cfg.threads, device=str(torch_device(str(cfg.device))), max_batch=512)
     try:
         yield policy
     finally:

@@ -6,10 +6,7 @@ It is resumable at any step: batches depend on (seed, step) alone, and a checkpo
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -24,8 +21,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from policy.base import BadPolicy
 from policy.batches import IGNORE, NO_VALUE, Batch, Batches
 from policy.files import write_atomically
+from policy.folders import publish
 from policy.losses import losses
-from policy.value_head import FILE as VALUE_HEAD_FILE
 from policy.value_head import ValueHead
 
 
@@ -259,26 +256,12 @@ def native_bf16(device: torch.device) -> bool:
 
 def save_policy(model: LlamaForCausalLM, head: ValueHead, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write the standard HF layout (float32) plus the value head; an old policy is replaced once that is whole."""
-    part, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        part.mkdir(parents=True)
-        nn.Module.to(model, torch.float32)
+    nn.Module.to(model, torch.float32)
+
+    def write(part: Path) -> None:
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
         head.save(part)
-        for file in part.iterdir():
-            file.chmod(0o644)
-        may_replace(folder)
-        if folder.exists():
-            folder.replace(old)
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
-
-def may_replace(folder: Path) -> None:
-    """Raises FileExistsError unless the folder is empty, is not there, or holds a policy saved here."""
-    if folder.exists() and not (folder.is_dir() and ((folder / VALUE_HEAD_FILE).exists() or not any(folder.iterdir()))):
-        raise FileExistsError(errno.EEXIST, "something that is not a policy is in the way", str(folder))
+    publish(folder, write)

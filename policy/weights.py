@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from policy.base import BadPolicy
+from policy.folders import publish
 from policy.value_head import FILE as VALUE_HEAD_FILE
 from policy.value_head import ValueHead
 
@@ -46,8 +48,8 @@ def existing(path: str, what: str) -> Path:
 
 def load_model(name: str, local: bool, dtype: str, revision: str | None = None) -> Any:
     """A causal language model, whole. Raises BadPolicy."""
-    kind = getattr(torch, dtype, None)
-    if not isinstance(kind, torch.dtype):
+    kind = "auto" if dtype == "auto" else getattr(torch, dtype, None)
+    if not isinstance(kind, str | torch.dtype):
         raise BadPolicy(f"there is no dtype {dtype!r}; use 'float32', 'bfloat16' or 'float16'")
     loader: Any = AutoModelForCausalLM
     if not local and not _hub_answers():
@@ -140,9 +142,42 @@ def value_head(
     return None, None
 
 
+def export(path: str, adapter: str, out: Path) -> None:
+    """Write a base with an adapter merged into it as a policy of its own, with its value head; whole or not at all.
+
+    Raises BadPolicy, for an adapter of another base too, and OSError.
+    """
+    base, worn = existing(path, "policy"), existing(adapter, "adapter")
+    Naming(base, "").check(worn)
+    model = load_model(str(base), True, "auto")
+    merge(model, worn)
+    head, _ = value_head(model, None, worn, base)
+    tokenizer = load_tokenizer(str(base), True)
+
+    def write(part: Path) -> None:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        if head is not None:
+            head.save(part)
+
+    publish(out, write)
+
+
 def base_version(folder: str | Path) -> str:
     """The name of a base: 12 hex digits hashed from its folder's weights, without adapter and value head."""
     return Naming(existing(str(folder), "policy"), "").base
+
+
+def naming(folder: str | Path) -> Callable[[Path | None], str]:
+    """From an adapter's folder to the version of the policy that wears it, told from the files alone."""
+    base = existing(str(folder), "policy")
+    names = Naming(base, "")
+
+    def version(adapter: Path | None) -> str:
+        heads = [place for place in (adapter, base) if place is not None and (place / VALUE_HEAD_FILE).is_file()]
+        return names.wearing(adapter, heads[0] if heads else None)
+
+    return version
 
 
 class Naming:

@@ -18,7 +18,7 @@ from selfplay.adapters import wear
 from selfplay.harvest import answers, graft, harvest
 from selfplay.rollouts import Drawn, draw
 from selfplay.trajectory import Example, Job, Line, Purpose, Trajectory
-from verifiers.base import Domain, Judge, Problem, Status, Verdict, derive_seed, unparsable
+from verifiers.base import Domain, Judge, Problem, State, Status, Verdict, derive_seed, unparsable
 
 
 class Player:
@@ -101,6 +101,8 @@ class Player:
     async def _whole(self, job: Job, meter: Meter) -> Trajectory:
         if job.problem.fault:
             raise ValueError(job.problem.fault)
+        if job.purpose is Purpose.PROPOSE:
+            return await self._propose(job, meter)
         if job.problem.domain not in self._domains:
             raise ValueError(f"there is no domain {job.problem.domain} among {', '.join(sorted(self._domains))}")
         domain, judge = self._domains[job.problem.domain]
@@ -122,6 +124,17 @@ class Player:
             examples, tuple(_line(line, grades, self._greedy and line is drawn[-1]) for line in drawn),
             answer, seconds, sum(line.tokens for line in drawn), getattr(self.policy, "temperature", 1.0),
         )  # fmt: skip
+
+    async def _propose(self, job: Job, meter: Meter) -> Trajectory:
+        """Single thoughts below a cue; what they are worth is found out when somebody plays them."""
+        version, free = self.policy.version, Budget(tokens=UNLIMITED_TOKENS).start()
+        thoughts = await self.policy.propose(State(job.problem), self._lines, sampling=Sampling.INDEPENDENT,
+                                             seed=job.search_seed, meter=free)
+        lines = tuple(Line((thought.text,), (thought.logprob,), 0.0, Status.UNPARSABLE.value)
+                      for thought in thoughts if thought.complete)
+        return _trajectory(job, version, meter, unparsable("a proposal has no answer"), (), lines,
+                           line_tokens=sum(thought.tokens for thought in thoughts),
+                           temperature=getattr(self.policy, "temperature", 1.0))
 
     async def _search(
         self, job: Job, judge: Judge, meter: Meter, remember: bool

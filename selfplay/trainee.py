@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from policy.base import BadPolicy
-from policy.pretrain import may_replace, new_value_head
+from policy.folders import publish
+from policy.pretrain import new_value_head
 from policy.value_head import ValueHead
 from policy.weights import base_version
 from selfplay.losses import Reading
@@ -195,26 +194,6 @@ class Trainee:
         publish(folder, write)
 
 
-def publish(folder: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a folder beside the target, make it durable, then move it into place."""
-    part, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
-    try:
-        part.mkdir(parents=True)
-        write(part)
-        for file in part.iterdir():
-            file.chmod(0o644)
-            _sync(file)
-        _sync(part)
-        may_replace(folder)
-        if folder.exists():
-            folder.replace(old)
-        part.replace(folder)
-        _sync(folder.parent)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
 def _frozen(model: Any, device: torch.device) -> Any:
     return copy.deepcopy(model).to(device).requires_grad_(False).eval()
 
@@ -225,14 +204,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _loaded(loader: Any, folder: Path, what: str, **options: Any) -> Any:

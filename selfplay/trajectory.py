@@ -17,6 +17,7 @@ class Purpose(str, Enum):
 
     TRAIN = "train"
     MATCH = "match"
+    PROPOSE = "propose"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Job:
 
     Attributes:
         run: the run's id.
-        purpose: training, or a match between policies.
+        purpose: training, a match between policies, or problems that the policy proposes below a cue.
         generation: whose policy plays; 0 is the base policy.
         problem: with its reference; the searcher gets it sealed.
         sample: tells searches over one problem apart, from 0.
@@ -47,8 +48,8 @@ class Job:
 
     @property
     def search_seed(self) -> int:
-        """Matches play all generations with the same noise, so that they are paired; training never repeats it."""
-        generation = self.generation if self.purpose is Purpose.TRAIN else 0
+        """Matches play all generations with the same noise, so that they are paired; nothing else repeats it."""
+        generation = 0 if self.purpose is Purpose.MATCH else self.generation
         return derive_seed(self.seed, self.purpose.value, generation, self.problem.domain, self.problem.id, self.sample)
 
 

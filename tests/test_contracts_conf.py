@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from commands.compose import close, load_domain, load_policy, load_searcher, make
@@ -15,11 +17,18 @@ from commands.launch import command_names
 from policy.base import Policy
 from policy.tools import Tool, Tooled
 from search.base import Searcher
+from selfplay.asymmetric import Proposals
+from selfplay.curriculum import Curriculum
+from selfplay.objectives import Objective
+from selfplay.replay import Replay
+from selfplay.settings import Settings
+from selfplay.training import Training
 from tests.samples.domains import filled, parameters
 from verifiers.base import BadProblem, Domain, Judge
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-GROUPS = ("domain", "search", "policy", "tools")
+GROUPS = ("domain", "search", "policy", "tools", "objective", "training", "curriculum", "replay", "scalars",
+          "selfplay", "proposals")
 
 
 def configs(group: str) -> list[Any]:
@@ -45,7 +54,10 @@ def test_the_groups_are_complete():
     assert {"gsm8k", "math", "humaneval", "mbpp", "reasoning_gym", "custom"} <= names["domain"]
     assert {"shipped", "transformer", "uniform"} <= names["policy"]
     assert names["tools"] == {"none", "calculator", "python"}
-    assert {"solve", "evaluate", "plot", "compare", "pretrain"} <= set(command_names())
+    assert names["objective"] == {"expert_iteration", "rejection_sampling", "grpo", "dpo"}
+    assert names["training"] == {"lora", "full"} and names["scalars"] == {"tensorboard", "mlflow", "wandb", "none"}
+    assert names["selfplay"] == {"replica", "shared", "local"}
+    assert {"solve", "evaluate", "plot", "compare", "pretrain", "improve", "report", "export"} <= set(command_names())
 
 
 @pytest.mark.parametrize("path", parameters())
@@ -119,3 +131,43 @@ def test_every_tool(path: Path, domain: Domain):
     assert policy.max_thought_tokens == uniform.max_thought_tokens + made.max_chars
     with pytest.raises(BadInput, match="misspelled"):
         load_policy(uniform, domain, {**config, "misspelled": 1})
+
+
+def composed(group: str, name: str) -> Any:
+    """A YAML of a group of `improve`, with what it inherits."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("improve", overrides=[f"{group}={name}"])[group]
+
+
+@pytest.mark.parametrize(("group", "kind"), [
+    ("objective", Objective), ("training", Training), ("curriculum", Curriculum), ("replay", Replay),
+    ("selfplay", Settings), ("proposals", Proposals),
+])
+def test_every_part_of_improve(group: str, kind: type) -> None:
+    for path in sorted((CONF / group).glob("*.yaml")):
+        config = OmegaConf.to_container(composed(group, path.stem))
+        made = make(group, config)
+        if kind is Objective:
+            assert made.name == path.stem and made.teach and made.loss
+        else:
+            assert isinstance(made, kind)
+        every = {field.name for field in fields(made)}
+        assert set(config) - {"_target_"} == every, path.stem  # a person sees each option
+        if group == "objective" or path.stem in ("lora", "window", "replica"):
+            assert made == type(made)()  # and the defaults of the code
+        with pytest.raises(BadInput, match="misspelled"):
+            make(group, {**config, "misspelled": 1})
+
+
+def test_every_domain_may_have_an_expert() -> None:
+    names = {path.stem for path in (CONF / "domain").glob("*.yaml")}
+    for policy in ("shipped", "transformer"):
+        assert set(read(CONF / "policy" / f"{policy}.yaml").adapters) == names
+
+
+def test_trackers(tmp_path: Path) -> None:
+    nowhere = make("scalars", read(CONF / "scalars" / "none.yaml"))
+    nowhere.log(0, {"a": 1.0})
+    board = make("scalars", read(CONF / "scalars" / "tensorboard.yaml"), folder=str(tmp_path))
+    board.close()
+    assert list(tmp_path.iterdir())

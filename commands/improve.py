@@ -1,0 +1,268 @@
+"""Let the policy teach itself: improve domain=game24 selfplay.generations=6 selfplay.workers=2
+
+Every generation plays a search over training problems, learns from what the verifier confirms, and meets the champion
+on held-out problems; it takes over only if it is better. The same command again goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from commands.batch import as_json
+from commands.compose import (
+    domain_config,
+    folder_option,
+    load_domain,
+    load_searcher,
+    make,
+    torch_device,
+    without_experts,
+)
+from commands.crew import ConfigFactory
+from commands.curves import draw_curves
+from commands.errors import BadInput, no_more_interrupts, shorten, whole
+from commands.manifest import binding, now, reopen, write_json
+from commands.narrator import Narrator
+from policy.budget import Budget
+from verifiers.base import BadProblem, Domain
+
+if TYPE_CHECKING:
+    from selfplay.generations import Generations
+    from selfplay.pool import Pool
+    from selfplay.settings import Settings
+    from selfplay.state import Phase
+    from selfplay.store import Store
+
+# What may change between an interruption and the resumption: who works, and how far, not what comes of it.
+FREE = ("run", "threads", "ray", "curves", "scalars", "policy.threads", "policy.max_batch", "policy.cache_mb",
+        *(f"selfplay.{name}" for name in ("generations", "pool", "layout", "workers", "cpus", "gpus", "policies",
+                                          "policy_cpus", "concurrent", "chunk", "in_flight", "stall_seconds",
+                                          "start_seconds")))
+
+
+def run(cfg: DictConfig) -> int:
+    """See the module. Returns 0 when the last generation has been played, 130 when interrupted."""
+    budget, seed = _budget(cfg.budget), whole("seed", cfg.seed, 0)
+    from selfplay.proposing import cue
+
+    settings: Settings = make("selfplay", cfg.selfplay)
+    load_searcher(cfg.search)
+    ladder = _ladder(cfg)
+    base, start = _base(cfg.policy)
+    parts = {name: make(name, cfg[name]) for name in ("curriculum", "proposals", "replay", "objective", "training")}
+    if parts["proposals"].share:
+        cue(list(ladder.values())[-1][1])  # refused where a domain takes none
+    if cfg.threads is not None:
+        whole("threads", cfg.threads)
+    folder = folder_option("run", cfg.run)
+    with _alone(folder), ExitStack() as ends:
+        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+        manifest = reopen(folder, config, seed, FREE, hours="GPU" if settings.gpus else "CPU")
+        identity = json.dumps(binding(config, FREE), sort_keys=True)
+        run_id = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
+        narrator = ends.enter_context(Narrator(_scalars(cfg.scalars, folder, run_id)))
+        try:
+            with _refusals():
+                loop = _loop(cfg, settings, ladder, base, start, budget, parts, folder, run_id, seed, narrator, ends)
+                loop.run()
+            ends.close()  # the workers leave the cores to the evaluations
+            draw_curves(cfg, folder, _shown(loop, str(cfg.curves.of)))
+        except KeyboardInterrupt:
+            no_more_interrupts()
+            print(f"stopped; the same command goes on from {folder}", file=sys.stderr)
+            return 130
+        write_json(folder / "manifest.json", {**manifest, "status": "finished", "ended": now()})
+        print(_sentence(loop))
+        print(f"run: {folder}", flush=True)
+    return 0
+
+
+def _loop(
+    cfg: DictConfig, settings: Settings, ladder: dict[str, tuple[DictConfig, Domain]], base: Path, start: Path | None,
+    budget: Budget, parts: dict[str, Any], folder: Path, run_id: str, seed: int, narrator: Narrator, ends: ExitStack,
+) -> Generations:  # fmt: skip
+    """The loop with all its parts, which `ends` ends again."""
+    from selfplay.store import Store
+
+    _sweep(folder)
+    store = Store(str(folder / "store") if settings.store is None else settings.store)
+    pool = ends.enter_context(closing(_pool(cfg, settings, ladder, store)))
+    import torch
+
+    from policy.weights import naming
+    from selfplay.generations import Generations, Parts
+    from selfplay.learner import Learner
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if cfg.threads is None else cfg.threads)
+    name = naming(base)
+    tool = f"+{make('tools', cfg.tools).version}" if cfg.tools else ""
+    domains = [domain for _, domain in ladder.values()]
+    return Generations(folder, settings.plan(), Parts(
+        pool, store, domains, parts["curriculum"], parts["replay"],
+        Learner(base, parts["objective"], parts["training"], torch_device(str(cfg.device))),
+        version=lambda adapter: name(adapter) + tool, tokens=cast(int, budget.tokens),
+        cores=_cores(settings, torch.get_num_threads()), lines=settings.lines, start=start,
+        proposals=parts["proposals"],
+        demonstrating=[domain for domain in domains if _demonstrates(domain)],
+    ), run=run_id, seed=seed, tell=narrator.tell)  # fmt: skip
+
+
+def _pool(
+    cfg: DictConfig, settings: Settings, ladder: dict[str, tuple[DictConfig, Domain]], store: Store
+) -> Pool:  # fmt: skip
+    policy = json.loads(as_json(cfg.policy)) | {"adapter": None}
+    factory = ConfigFactory(
+        json.dumps(policy), as_json(cfg.search), as_json(cfg.tools),
+        {domain.name: as_json(config) for config, domain in ladder.values()}, str(cfg.budget),
+        settings.lines, settings.concurrent, settings.states,
+    )  # fmt: skip
+    if settings.pool == "local":
+        from selfplay.pool import LocalPool
+
+        return LocalPool(factory.player(factory.policy()), store)
+    try:
+        from selfplay.ray_pool import RayPool
+
+        return RayPool(factory, store, settings.crew(), address=cfg.ray.address, chunk=settings.chunk,
+                       in_flight=settings.in_flight, stall_seconds=settings.stall_seconds,
+                       start_seconds=settings.start_seconds)
+    except ImportError as error:
+        raise BadInput(f"Ray is not installed ({error}); pip install ray, or choose selfplay.pool=local") from error
+
+
+def _cores(settings: Settings, threads: int) -> dict[Phase, float]:
+    """Processors at work in each phase; GPUs, where the policies have some."""
+    from selfplay.state import Phase
+
+    crew = settings.crew()
+    if settings.gpus:
+        playing, learning = settings.gpus * (crew.policies if crew.kind == "shared" else crew.workers), 1.0
+    else:
+        playing, learning = (threads if settings.pool == "local" else crew.all_cpus), threads
+    return {Phase.PLAY: playing, Phase.LEARN: learning, Phase.MATCH: playing}
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What stops a run for a reason that a person can do something about becomes one line."""
+    from selfplay.audit import BrokenReward
+    from selfplay.files import StoreError
+    from selfplay.generations import NothingLearned, StaleWorker
+    from selfplay.pool import PoolBroken
+    from selfplay.schema import UnknownSchema
+    from selfplay.state import BadState
+
+    try:
+        yield
+    except (BrokenReward, NothingLearned, StaleWorker, PoolBroken, StoreError, UnknownSchema, BadState) as error:
+        raise BadInput(str(error)) from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else works in this run's directory. The kernel lets go of the lock however this process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(f"another process is at work in {folder}; wait for it, or choose another run=") from error
+        yield
+
+
+def _sweep(folder: Path) -> None:
+    """Remove folders that a killed learner left half-written."""
+    for pattern in (".generation-*.part", ".generation-*.old"):
+        for left in folder.glob(pattern):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _budget(text: Any) -> Budget:
+    budget = Budget.parse(text)
+    if budget.seconds is not None or budget.tokens is None:
+        raise BadInput(f"budget={shorten(str(text))} cannot be; self-play needs one that can be repeated, in tokens, "
+                       "such as 1000tok or 1000tok+50sims")
+    return budget
+
+
+def _ladder(cfg: DictConfig) -> dict[str, tuple[DictConfig, Domain]]:
+    """Configs and domains from easy to hard, by their names."""
+    easier = cfg.easier
+    if isinstance(easier, str) or not all(isinstance(name, str) for name in easier):
+        raise BadInput("easier is a list of domains, such as easier=[countdown]")
+    configs = [*(domain_config(name) for name in easier), cfg.domain]
+    domains = [load_domain(config) for config in configs]
+    names = [domain.name for domain in domains]
+    if len(set(names)) < len(names):
+        raise BadInput(f"a ladder has each domain once, not {', '.join(names)}")
+    for domain in domains:
+        for split in ("train", "validation"):
+            if next(iter(domain.problems(split, 0)), None) is None:
+                raise BadInput(f"{domain.name} has no {split} problems")
+    return dict(zip(names, zip(configs, domains, strict=True), strict=True))
+
+
+def _demonstrates(domain: Domain) -> bool:
+    try:
+        domain.demonstrate(np.random.default_rng(0))
+    except BadProblem:
+        return False
+    return True
+
+
+def _base(config: DictConfig) -> tuple[Path, Path | None]:
+    """The folder of the policy to be improved, and of the adapter that it starts with."""
+    from policy.weights import existing
+
+    if "path" not in config or "adapter" not in config:
+        raise BadInput("improve needs a policy with weights; allowed: policy=shipped, policy=transformer")
+    if without_experts(config)[1]:
+        raise BadInput("improve makes one adapter; policy.adapters must be null, policy.adapter is where it begins")
+    if config.value_head is not None:
+        raise BadInput("improve learns the value head beside the adapter; policy.value_head must be null")
+    path = str(config.path)
+    base = existing(path, "policy")
+    return base.resolve(), None if config.adapter is None else existing(str(config.adapter), "adapter").resolve()
+
+
+def _scalars(config: DictConfig, folder: Path, run_id: str) -> Any:
+    """Each tracker is told what it asks for."""
+    from selfplay.scalars import NoTracker
+
+    target = str(config.get("_target_")).rpartition(".")[2]
+    more = {"TensorBoard": {"folder": str(folder / "scalars")}, "MLflow": {"run_id": run_id},
+            "WeightsAndBiases": {"run_id": run_id, "folder": str(folder / "scalars")}}.get(target, {})
+    try:
+        return make("scalars", config, **more)
+    except NoTracker as error:
+        raise BadInput(str(error)) from error
+
+
+def _shown(loop: Generations, of: str) -> dict[int, Path | None]:
+    """The generations whose curves are drawn, with their adapters."""
+    champions = [row["generation"] for row in loop.state.history if row["promoted"]]
+    numbers: dict[str, Sequence[int]] = {"none": (), "ends": (0, *champions[-1:]), "all": (0, *champions)}
+    if of not in numbers:
+        raise BadInput(f"curves.of={shorten(of)} cannot be; allowed: {', '.join(numbers)}")
+    return {number: loop.adapter(number) for number in numbers[of]}
+
+
+def _sentence(loop: Generations) -> str:
+    state = loop.state
+    said = "; ".join(
+        f"{mode} Elo {elo:+.0f} [{low:+.0f}, {high:+.0f}]"
+        for mode, table in state.elo().items() for elo, low, high in [table.get(state.champion, (0.0, 0.0, 0.0))])
+    return (f"{len(state.history)} generations; the champion is "
+            f"{f'generation {state.champion}' if state.champion else 'still the policy that it began with'}; {said}")

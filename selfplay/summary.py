@@ -1,0 +1,57 @@
+"""A generation in figures: what is kept of it in the run's state, for people and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from selfplay.match import Decision, Paired
+from selfplay.training import Step
+from selfplay.trajectory import Trajectory
+from verifiers.base import Status
+
+POINTS = 50  # of a training's curve that are remembered
+UNSEEN: dict[str, Any] = {"promoted": True, "reason": "no match was played", "accuracies": {}, "gain": None}
+
+
+def ordered(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
+    """In an order that does not depend on who was faster: sums of floats are then the same in every attempt."""
+    return sorted(trajectories, key=lambda t: t.episode_id)
+
+
+def broken(errors: int, ended: int, played: Iterable[Trajectory]) -> str:
+    """Why a run is stopped, in one line."""
+    why = next((t.verdict.detail for t in played if t.failed), "")
+    return f"{errors} of {ended} searches ended in an error, nothing is trained on them; the first says: {why[:200]}"
+
+
+def losses(curve: Sequence[Step]) -> dict[str, list[float]]:
+    """The terms of the loss over the training, each point the mean of up to a fiftieth of it."""
+    size = max(1, -(-len(curve) // POINTS))
+    parts = [curve[at : at + size] for at in range(0, len(curve), size)]
+    return {name: [_mean([getattr(step, name) for step in part]) for part in parts]
+            for name in ("objective", "imitation", "value", "anchor")}
+
+
+def played_figures(played: Sequence[Trajectory]) -> dict[str, Any]:
+    """How a generation fared on its training problems; rates are in [0, 1]."""
+    rates = [t.solve_rate for t in played if t.solve_rate is not None]
+    greedy = [line.status == Status.CORRECT.value for t in played for line in t.lines if line.greedy]
+    usable = [t for t in played if not t.failed]
+    return {
+        "played": len(played), "errors": len(played) - len(usable),
+        "solve_rate": _mean(rates), "greedy_rate": _mean(greedy), "search_rate": _mean([t.verdict.ok for t in usable]),
+        "tokens": sum(t.tokens + t.line_tokens for t in played),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def match_figures(decision: Decision, matches: Sequence[Paired], champion: int) -> dict[str, Any]:
+    """What a match decided, and why."""
+    found = decision.combined
+    return {"promoted": decision.promote, "reason": decision.reason, "against": champion,
+            "accuracies": {match.mode.value: list(match.accuracy) for match in matches},
+            "gain": [found.difference, found.low, found.high]}

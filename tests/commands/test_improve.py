@@ -1,0 +1,202 @@
+"""The improve command: what it refuses in one line, a whole small run, and everything that is made of one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from selfplay.store import Store
+from tests.commands.conftest import ROOT
+
+SHIPPED = ROOT / "policy" / "shipped"
+SMALL = ("domain=game24", "selfplay=local", "selfplay.generations=1", "selfplay.problems=8", "selfplay.lines=2",
+         "selfplay.match_problems=6", "budget=150tok", "threads=1", "policy.threads=1", "training.max_steps=3",
+         "training.batch_tokens=512", "replay.held_out=2", "curves.limit=4", "curves.budget=150tok",
+         "curves.workers=1", "curves.of=all", "run=mine")  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "parts"), [
+    (["domain=chess"], ["chess", "game24"]),
+    (["selfplay.workers=0"], ["workers", "at least 1"]),
+    (["selfplay.generations=0"], ["generations must be at least 1"]),
+    (["selfplay.pool=cloud"], ["cloud", "ray, local"]),
+    (["selfplay.layout=ring"], ["ring", "replica, shared"]),
+    (["selfplay.confidence=2"], ["confidence"]),
+    (["selfplay.problems=many"], ["selfplay.problems", "whole number"]),
+    (["budget=10s"], ["budget='10s'", "tokens"]),
+    (["policy=uniform"], ["weights", "policy=shipped"]),
+    (["policy.path=nowhere/at/all"], ["nowhere/at/all"]),
+    (["policy.adapter=nowhere"], ["adapter", "nowhere"]),
+    (["policy.adapters.game24=nowhere"], ["policy.adapters must be null"]),
+    (["easier=countdown"], ["easier=[countdown]"]),
+    (["easier=[game24]"], ["each domain once"]),
+    (["objective=luck"], ["luck", "expert_iteration"]),
+    (["training.optimiser=sgd"], ["optimiser", "adamw, muon"]),
+    (["+experiment=unheard"], ["unheard", "smoke"]),
+    (["curves.of=some", "selfplay=local"], ["curves.of='some'", "ends"]),
+    (["device=abacus", "selfplay=local"], ["abacus", "cpu"]),
+    (["seed=-1"], ["seed"]),
+    (["run=null"], ["run", "folder"]),
+    (["ray.address=127.0.0.1:1"], ["cannot join the Ray cluster at '127.0.0.1:1'"]),
+])  # fmt: skip
+def test_bad_options_are_one_line_and_nothing_is_lost(run, tmp_path: Path, options: list[str], parts: list[str]):
+    result = run("improve", *options)
+    assert result.code == 2 and all(part in result.complaint for part in parts), result
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run that has ended."""
+    place = tmp_path_factory.mktemp("improve")
+    done = subprocess.run([sys.executable, str(ROOT / "run_experiment.py"), "improve", *SMALL], cwd=place,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "generation 1: solve rate" in done.stderr and "1 generations; the champion is" in done.stdout
+    return place / "mine"
+
+
+@pytest.fixture
+def mine(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, where `run` works."""
+    shutil.copytree(finished, tmp_path / "mine", symlinks=True)
+    return tmp_path / "mine"
+
+
+def test_a_run_leaves_what_it_promises(finished: Path):
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["status"] == "finished" and manifest["hours"] == "CPU"
+    state = json.loads((finished / "state.json").read_text())
+    [row] = state["history"]
+    assert row["played"] == 8 and row["errors"] == 0 and row["steps"] > 0 and state["generation"] == 2
+    assert (finished / "generation-1" / "adapter_model.safetensors").is_file()
+    assert any((finished / "scalars").iterdir())
+    assert {folder.name for folder in (finished / "curves").iterdir()} >= {"generation-0"}
+    assert (finished / "champion").exists() == row["promoted"]
+    store = Store(str(finished / "store"))
+    assert store.generations() == [0, 1]
+    versions = {row["policy_version"] for row in store.read(1, ["policy_version", "purpose"]) if
+                row["purpose"] == "train"}
+    assert len(versions) == 1
+
+
+def test_the_same_command_has_nothing_left_to_do(run, mine: Path):
+    before = (mine / "state.json").read_bytes()
+    result = run("improve", *SMALL)
+    assert result.code == 0 and (mine / "state.json").read_bytes() == before
+
+
+def test_a_run_of_another_configuration_is_refused_by_its_names(run, mine: Path):
+    complaint = run("improve", *SMALL, "seed=1", "budget=200tok", "selfplay.workers=3").complaint
+    assert "other settings of budget, seed;" in complaint
+
+
+def test_two_at_once_are_refused(run, mine: Path):
+    with (mine / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another process is at work in mine" in run("improve", *SMALL).complaint
+
+
+def test_an_adapter_of_another_base_is_refused(run, mine: Path):
+    about = mine / "generation-1" / "engine.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "base_version": "abc"}))
+    result = run("improve", *SMALL, "policy.adapter=mine/generation-1", "run=new")
+    assert "was made for the base abc" in result.complaint
+
+
+def test_its_adapters_are_standard(mine: Path):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(SHIPPED)
+    model = PeftModel.from_pretrained(base, str(mine / "generation-1"))
+    assert any("lora" in name for name, _ in model.named_parameters())
+
+
+def test_solve_uses_an_adapter_and_experts(run, mine: Path):
+    plain = run("solve", "4 9 10 13", "domain=game24", "budget=300tok", "output=json").objects[0]
+    worn = run("solve", "4 9 10 13", "domain=game24", "budget=300tok", "output=json",
+               f"policy.adapter={mine}/generation-1").objects[0]
+    expert = run("solve", "4 9 10 13", "domain=game24", "budget=300tok", "output=json",
+                 f"policy.adapters.game24={mine}/generation-1").objects[0]
+    other = run("solve", "4 9 10 13", "domain=game24", "budget=300tok", "output=json",
+                f"policy.adapters.arithmetic={mine}/generation-1").objects[0]
+    assert len({one["policy"] for one in (plain, worn, expert, other)}) == 4
+    assert expert["thoughts"] == worn["thoughts"] and other["thoughts"] == plain["thoughts"]
+
+
+def test_export_merges_an_adapter_into_a_plain_model(run, mine: Path, tmp_path: Path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    assert run("export", str(mine / "generation-1"), "out=merged").code == 0
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    base = AutoModelForCausalLM.from_pretrained(SHIPPED)
+    tokens = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        assert merged(tokens).logits.shape == base(tokens).logits.shape
+        assert not torch.equal(merged(tokens).logits, base(tokens).logits)
+    assert (tmp_path / "merged" / "value_head.safetensors").is_file()
+    said = [run("solve", "4 9 10 13", "domain=game24", "budget=300tok", "output=json", *options).objects[0]
+            for options in (["policy=transformer", f"policy.path={tmp_path}/merged", "policy.max_thought_tokens=48"],
+                            [f"policy.adapter={mine}/generation-1"])]
+    assert said[0]["thoughts"] == said[1]["thoughts"]
+
+
+@pytest.mark.parametrize(("words", "part"), [
+    ([], "one adapter"), (["mine/generation-1"], "out is missing"), (["nowhere", "out=x"], "no adapter folder"),
+    (["mine/generation-1", "out=x", "policy=uniform"], "weights"), (["mine/generation-1", "out=mine"], "in the way"),
+])  # fmt: skip
+def test_export_refuses(run, mine: Path, words: list[str], part: str):
+    assert part in run("export", *words).complaint
+
+
+def test_a_run_is_plotted(run, mine: Path):
+    result = run("plot", "mine", "samples=50")
+    assert result.code == 0 and result.out.split() == ["mine/improvement.png", "mine/improvement.svg"]
+    assert (mine / "improvement.png").read_bytes().startswith(b"\x89PNG")
+    svg = (mine / "improvement.svg").read_text()
+    assert "CPU-hours" in svg or "<path" in svg
+
+
+def test_a_run_is_reported_on_one_page_that_escapes_everything(run, mine: Path):
+    state = json.loads((mine / "state.json").read_text())
+    state["history"][0]["reason"] = "<script>alert(1)</script>\x1b[31m"
+    (mine / "state.json").write_text(json.dumps(state))
+    assert run("report", "mine", "samples=50").code == 0
+    page = (mine / "report.html").read_text()
+    assert "<script" not in page and "\x1b" not in page and "&lt;script&gt;" in page
+    assert "data:image/png;base64," in page and "http" not in page.replace("https://", "http").partition("<body>")[0]
+
+
+@pytest.mark.parametrize(("command", "words", "part"), [
+    ("report", [], "one run of self-play"), ("report", ["."], "state.json is missing"),
+    ("plot", ["mine", "mine"], "one run of self-play at a time"),
+])  # fmt: skip
+def test_plot_and_report_refuse(run, mine: Path, command: str, words: list[str], part: str):
+    assert part in run(command, *words).complaint
+
+
+def test_a_run_without_a_generation_has_nothing_to_show(run, mine: Path):
+    state = json.loads((mine / "state.json").read_text())
+    (mine / "state.json").write_text(json.dumps({**state, "history": []}))
+    assert "no generation of the run in mine is over yet" in run("plot", "mine").complaint
+    (mine / "state.json").write_text("{")
+    assert "cannot read the run in mine" in run("report", "mine").complaint
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_the_smoke_experiment_is_a_whole_run_on_ray(tmp_path: Path):
+    words = [str(ROOT / "run_experiment.py"), "improve", "+experiment=smoke", "run=smoke"]
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    state = json.loads((tmp_path / "smoke" / "state.json").read_text())
+    assert [row["generation"] for row in state["history"]] == [1, 2]
+    assert sum(row["errors"] for row in state["history"]) == 0
