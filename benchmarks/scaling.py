@@ -54,7 +54,7 @@ def nodes(count: int) -> Iterator[str]:
     """A cluster of so many simulated nodes, a worker's core each; its address."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster()
+    cluster: Any = Cluster()
     try:
         for _ in range(count):
             cluster.add_node(num_cpus=1, include_dashboard=False, object_store_memory=100 << 20)

@@ -93,7 +93,8 @@ def load_policy(config: Config, domain: Domain, tools: Config | None = None) -> 
     plain, adapters = without_experts(config)
     policy = cast(Policy, make("policy", plain, **more))
     if adapters:
-        policy = Experts(policy, {name: make("policy", {**plain, "adapter": path}) for name, path in adapters.items()})
+        experts = {name: make("policy", {**dict(plain), "adapter": path}) for name, path in adapters.items()}
+        policy = Experts(policy, experts)
     if tools:
         policy = Tooled(policy, make("tools", tools))
     settle_garbage()

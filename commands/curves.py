@@ -13,10 +13,28 @@ from omegaconf import DictConfig
 
 from commands.batch import Plan, as_json
 from commands.compose import load_domain
-from commands.errors import BadInput, whole
+from commands.errors import BadInput, shorten, whole
 from commands.evaluate import Evaluation, draw
 from commands.manifest import describe, write_json
 from policy.budget import Budget
+
+
+OF = ("none", "ends", "all")
+
+
+def check_curves(cfg: DictConfig) -> None:
+    """Before anything is played: can the evaluations be made that are asked for? Raises BadInput, BadProblem."""
+    how = cfg.curves
+    if how.of not in OF:
+        raise BadInput(f"curves.of={shorten(str(how.of))} cannot be; allowed: {', '.join(OF)}")
+    if how.of != "none":
+        Budget.parse(how.budget)
+        whole("curves.workers", how.workers)
+        if how.limit is not None:
+            whole("curves.limit", how.limit)
+        first = None if how.limit is None else 1  # to draw all of a split may take seconds, here for nothing
+        if not draw(load_domain(cfg.domain), str(how.split), first, 0):
+            raise BadInput(f"the split {shorten(str(how.split))} holds no problem to draw curves of")
 
 
 def draw_curves(cfg: DictConfig, folder: Path, adapters: Mapping[int, Path | None]) -> None:

@@ -31,7 +31,7 @@ from commands.compose import (
     without_experts,
 )
 from commands.crew import ConfigFactory
-from commands.curves import draw_curves
+from commands.curves import check_curves, draw_curves
 from commands.errors import BadInput, no_more_interrupts, shorten, whole
 from commands.manifest import binding, now, reopen, write_json
 from commands.narrator import Narrator
@@ -59,6 +59,7 @@ def run(cfg: DictConfig) -> int:
 
     settings: Settings = make("selfplay", cfg.selfplay)
     load_searcher(cfg.search)
+    check_curves(cfg)
     ladder = _ladder(cfg)
     base, start = _base(cfg.policy)
     parts = {name: make(name, cfg[name]) for name in ("curriculum", "proposals", "replay", "objective", "training")}
@@ -254,15 +255,14 @@ def _shown(loop: Generations, of: str) -> dict[int, Path | None]:
     """The generations whose curves are drawn, with their adapters."""
     champions = [row["generation"] for row in loop.state.history if row["promoted"]]
     numbers: dict[str, Sequence[int]] = {"none": (), "ends": (0, *champions[-1:]), "all": (0, *champions)}
-    if of not in numbers:
-        raise BadInput(f"curves.of={shorten(of)} cannot be; allowed: {', '.join(numbers)}")
     return {number: loop.adapter(number) for number in numbers[of]}
 
 
 def _sentence(loop: Generations) -> str:
     state = loop.state
-    said = "; ".join(
-        f"{mode} Elo {elo:+.0f} [{low:+.0f}, {high:+.0f}]"
-        for mode, table in state.elo().items() for elo, low, high in [table.get(state.champion, (0.0, 0.0, 0.0))])
-    return (f"{len(state.history)} generations; the champion is "
-            f"{f'generation {state.champion}' if state.champion else 'still the policy that it began with'}; {said}")
+    played = f"{len(state.history)} generation{'s' * (len(state.history) != 1)}"
+    if not state.champion:
+        return f"{played}; none was better than the policy that the run began with"
+    ratings = "; ".join(f"{mode} Elo {elo:+.0f} [{low:+.0f}, {high:+.0f}]" for mode, table in state.elo().items()
+                        for elo, low, high in [table[state.champion]])
+    return f"{played}; the champion is generation {state.champion}{'; ' * bool(ratings)}{ratings}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,9 @@ def merge(model: Any, folder: Path) -> None:
         return
     modules = [(parent, name, child) for parent in model.modules() for name, child in parent.named_children()]
     try:
-        _merge_adapter(model, folder)
+        with warnings.catch_warnings():  # what the libraries say to one another about names that will go
+            warnings.simplefilter("ignore", FutureWarning)
+            _merge_adapter(model, folder)
     except Exception as error:
         raise BadPolicy(f"cannot load the adapter {str(folder)!r} into this policy: {_line(error)}") from error
     finally:

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import secrets
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 from search.anytime import at_least_one
 from selfplay.actors import BEAT, Process
@@ -261,6 +263,7 @@ def join(address: str | None, cpus: float) -> Callable[[], None]:
         return lambda: None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is not None:
+        _reach(address)
         try:
             ray.init(address, runtime_env={"working_dir": str(_ROOT), "excludes": _STAYS}, **quiet)
         except Exception as error:  # Ray raises all kinds, bare Exception among them
@@ -283,6 +286,16 @@ def join(address: str | None, cpus: float) -> Callable[[], None]:
         leave()
         raise PoolBroken(f"cannot start Ray on this machine: {_first_line(error)}") from error
     return leave
+
+
+def _reach(address: str) -> None:
+    """Raises PoolBroken if nobody listens there: Ray would try for minutes."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.hostname and place.port:
+        try:
+            socket.create_connection((place.hostname, place.port), timeout=10).close()
+        except OSError as error:
+            raise PoolBroken(f"cannot join the Ray cluster at {address!r}: {error.strerror or error}") from error
 
 
 def _actor(kind: type, cpus: float, gpus: float) -> Any:

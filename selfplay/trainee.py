@@ -185,7 +185,8 @@ class Trainee:
                 config = self.model.peft_config["default"]
                 if not isinstance(config.target_modules, str):
                     config.target_modules = sorted(config.target_modules)  # a set has another order in each process
-                self.model.save_pretrained(part, selected_adapters=["default"], save_embedding_layers=False)
+                with _quiet():
+                    self.model.save_pretrained(part, selected_adapters=["default"], save_embedding_layers=False)
             self.head.save(part)
             said = {"base_version": base_version(self.base), **about}
             (part / ABOUT).write_text(json.dumps(said, indent=2) + "\n")

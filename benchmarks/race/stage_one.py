@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -28,7 +29,8 @@ def main(words: list[str]) -> None:
     out, seed, lr, every = Path(said["out"]), int(said["seed"]), float(said["lr"]), float(said.get("every", 15))
     mix, base = float(said.get("mix", 0.0)), ROOT / "policy" / "shipped"
     torch.set_num_threads(1)
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
     head = ValueHead.load(base, model.config.hidden_size)
     assert head is not None
     domains = [(load_domain(json.loads(json.dumps(OmegaConf.to_container(OmegaConf.load(

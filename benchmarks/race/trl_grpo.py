@@ -35,7 +35,8 @@ def main(words: list[str]) -> None:
     out, seed, every = Path(said["out"]), int(said["seed"]), float(said.get("every", 15))
     group, batch = int(said.get("group", 8)), int(said.get("batch", 64))
     torch.set_num_threads(1)
-    domain = load_domain(OmegaConf.load(ROOT / "conf" / "domain" / "game24.yaml"))
+    config: Any = OmegaConf.load(ROOT / "conf" / "domain" / "game24.yaml")
+    domain = load_domain(config)
     judge, runner = domain.judge(), asyncio.Runner()
     problems = {f"{problem.prompt}\n": problem for problem in islice(domain.problems("train", seed), 100_000)}
 
@@ -52,7 +53,7 @@ def main(words: list[str]) -> None:
                 return float(domain.check(problem, answer).ok)
         return 0.0
 
-    class Keep(TrainerCallback):  # type: ignore[misc]
+    class Keep(TrainerCallback):
         saved = time.monotonic()
 
         def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -64,7 +65,7 @@ def main(words: list[str]) -> None:
 
     base = ROOT / "policy" / "shipped"
     tokenizer = AutoTokenizer.from_pretrained(base)
-    config = GRPOConfig(
+    options = GRPOConfig(
         output_dir=str(out / "trl"), use_cpu=True, bf16=False, gradient_checkpointing=False, seed=seed,
         learning_rate=float(said["lr"]), lr_scheduler_type="constant", num_generations=group,
         per_device_train_batch_size=batch, num_iterations=int(said.get("iterations", 1)), max_completion_length=LONGEST,
@@ -73,7 +74,7 @@ def main(words: list[str]) -> None:
     )
     out.mkdir(parents=True, exist_ok=True)
     trainer = GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(base), reward_funcs=reward, args=config,
+        model=AutoModelForCausalLM.from_pretrained(base), reward_funcs=reward, args=options,
         train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in problems]), processing_class=tokenizer,
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
         callbacks=[Keep()],
