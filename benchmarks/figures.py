@@ -2,7 +2,7 @@
 
 Runs the evaluations one after another (nothing else should run beside them), keeps what runs/figures already holds of
 this very policy, and prints a line each; then the paired differences, and the picture in docs/. Groups: tokens (Game of
-24 and countdown-6 at equal tokens), seconds (accuracy against time), same (do the answers depend on what runs beside?).
+24, countdown-6, integrals and programs at equal tokens), seconds (accuracy against time), same (do the answers depend on what runs beside?).
 Only evaluations whose GROUP/NAME begins with one of the arguments are run, such as seconds/game24.
 """
 
@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs" / "figures"
 CONTROLS = ("best_of_n", "tot_dfs", "tot_bfs", "beam", "levin", "mcts")
 CURVES = ("mcts", "tot_bfs", "best_of_n", "self_consistency")
-EQUAL_TOKENS = (("game24", "tot100", "1000tok"), ("countdown6", "test", "5500tok"))
+EQUAL_TOKENS = (("game24", "tot100", "1000tok"), ("countdown6", "test", "5500tok"), ("integrals", "test", "2000tok"),
+                ("programs", "test", "2000tok"))
 TIMED = (("game24", "tot100", "10s"), ("countdown6", "test", "2s"), ("arithmetic", "test", "2s"),
          ("equations", "test", "2s"))
 SAME = ("countdown", "arithmetic")

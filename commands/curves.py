@@ -18,7 +18,6 @@ from commands.evaluate import Evaluation, draw
 from commands.manifest import describe, write_json
 from policy.budget import Budget
 
-
 OF = ("none", "ends", "all")
 
 

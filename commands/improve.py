@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -77,6 +78,7 @@ def run(cfg: DictConfig) -> int:
         try:
             with _refusals():
                 loop = _loop(cfg, settings, ladder, base, start, budget, parts, folder, run_id, seed, narrator, ends)
+                signal.signal(signal.SIGTERM, signal.default_int_handler)  # after Ray, which would end it otherwise
                 loop.run()
             ends.close()  # the workers leave the cores to the evaluations
             draw_curves(cfg, folder, _shown(loop, str(cfg.curves.of)))

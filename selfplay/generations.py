@@ -130,6 +130,8 @@ class Generations:
         self._records: dict[Key, Record] = {}
         self._recorded = 0
         self._damaged = 0
+        self._stream = parts.ladder[-1].problems("validation", derive_seed(seed, "match problems"))
+        self._held_out: list[Problem] = []  # what was drawn of it
 
     def run(self) -> None:
         """Go on from wherever the run stands, to the last generation.
@@ -290,12 +292,18 @@ class Generations:
 
     def _side(self, wearing: int) -> list[Trajectory]:
         """A policy's half of the match. What it has played before, in the match that made it, is not played again."""
-        seed = derive_seed(self.seed, "match problems", self.state.generation)
-        problems = islice(self.parts.ladder[-1].problems("validation", seed), self.plan.match_problems)
-        jobs = {job.episode_id: job for job in
-                (Job(self.run_id, Purpose.MATCH, wearing, problem, 0, self.seed) for problem in problems)}
+        jobs = {job.episode_id: job for job in (
+            Job(self.run_id, Purpose.MATCH, wearing, problem, 0, self.seed) for problem in self._match_problems())}
         self._all_played(list(jobs.values()), wearing, "match")
         return ordered(t for t in self.parts.store.trajectories(wearing) if t.episode_id in jobs)
+
+    def _match_problems(self) -> list[Problem]:
+        """The next ones of the stream of held-out problems; where it has an end, its first ones follow on the last."""
+        each = self.plan.match_problems
+        first = each * (self.state.generation - 1)
+        self._held_out += islice(self._stream, first + each - len(self._held_out))
+        count = len(self._held_out)
+        return [self._held_out[number % count] for number in range(first, first + min(each, count))]
 
     @contextmanager
     def _clock(self) -> Iterator[None]:
