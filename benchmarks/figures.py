@@ -2,8 +2,8 @@
 
 Runs the evaluations one after another (nothing else should run beside them), keeps what runs/figures already holds of
 this very policy, and prints a line each; then the paired differences, and the picture in docs/. Groups: tokens (Game of
-24, countdown-6, integrals and programs at equal tokens), seconds (accuracy against time), same (do the answers depend on what runs beside?).
-Only evaluations whose GROUP/NAME begins with one of the arguments are run, such as seconds/game24.
+24, countdown-6, integrals and programs at equal tokens), seconds (accuracy against time), same (do the answers depend
+on what runs beside?). Only evaluations whose GROUP/NAME begins with one of the arguments are run: seconds/game24.
 """
 
 from __future__ import annotations

@@ -54,8 +54,7 @@ def run(cfg: DictConfig) -> int:
     from policy.pretrain import Trainer, new_model, new_value_head, save_policy
 
     may_replace(out)
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    manifest = reopen(folder, config, int(cfg.seed), FREE)
+    manifest = reopen(folder, _plain(cfg), int(cfg.seed), FREE)
     torch.set_num_threads(threads)
     tokenizer = character_tokenizer()
     encoder = Encoder(tokenizer)
@@ -89,6 +88,11 @@ def run(cfg: DictConfig) -> int:
     write_json(folder / "manifest.json", manifest)
     print(f"wrote the policy to {out}")
     return 0
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return config
 
 
 def _train(

@@ -34,8 +34,10 @@ from selfplay.workers import Layout, PolicyServer, ReplicaWorker, SharingWorker
 
 DEATHS = 6
 """Deaths of one process in a row, with nothing done in between, after which something else must be wrong."""
-_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
-"""A cluster of one machine: it binds to 127.0.0.1 (which asked for by name would become a public address)."""
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0",
+          "RAY_worker_niceness": "0"}
+"""A cluster of one machine: it binds to 127.0.0.1 (which asked for by name would become a public address), and its
+workers are no less important than what else runs there: with Ray's own niceness of 15 they starve beside anything."""
 _ROOT = Path(__file__).resolve().parents[1]
 _STAYS = [".git", ".venv", "runs", "multirun", "docs"]  # what workers on other machines can do without
 
