@@ -112,7 +112,7 @@ def _loop(
     name = naming(base)
     tool = f"+{make('tools', cfg.tools).version}" if cfg.tools else ""
     domains = [domain for _, domain in ladder.values()]
-    return Generations(folder, settings.plan(), Parts(
+    return Generations(folder, settings, Parts(
         pool, store, domains, parts["curriculum"], parts["replay"],
         Learner(base, parts["objective"], parts["training"], torch_device(str(cfg.device))),
         version=lambda adapter: name(adapter) + tool, tokens=cast(int, budget.tokens),
@@ -241,14 +241,10 @@ def _base(config: DictConfig) -> tuple[Path, Path | None]:
 
 
 def _scalars(config: DictConfig, folder: Path, run_id: str) -> Any:
-    """Each tracker is told what it asks for."""
     from selfplay.scalars import NoTracker
 
-    target = str(config.get("_target_")).rpartition(".")[2]
-    more = {"TensorBoard": {"folder": str(folder / "scalars")}, "MLflow": {"run_id": run_id},
-            "WeightsAndBiases": {"run_id": run_id, "folder": str(folder / "scalars")}}.get(target, {})
     try:
-        return make("scalars", config, **more)
+        return make("scalars", config, folder=str(folder / "scalars"), run_id=run_id)
     except NoTracker as error:
         raise BadInput(str(error)) from error
 

@@ -32,7 +32,7 @@ class Narrator:
         self._ended: deque[float] = deque()
         self._rates: list[float] = []
         self._rows: list[dict[str, Any]] = []
-        self._steps, self._said_at = 0, 0.0
+        self._said_at = 0.0
 
     def __enter__(self) -> Narrator:
         if sys.stderr.isatty():
@@ -58,9 +58,8 @@ class Narrator:
         if event.kind in ("propose", "play", "match"):
             self._count(event)
         elif event.kind == "learn":
-            self._steps += 1
-            self._scalars.log(self._steps, {f"learn/{name}": event.values[name]
-                                            for name in ("objective", "imitation", "value", "anchor")})
+            self._scalars.log(event.values["total"], {f"learn/{name}": event.values[name]
+                                                      for name in ("objective", "imitation", "value", "anchor")})
         elif event.kind == "generation":
             self._close(event)
         elif event.kind == "damage":

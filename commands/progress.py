@@ -118,6 +118,8 @@ def _elo(panel: Axes, run: Improvement, at: Sequence[float], label: str) -> None
     panel.set_xlabel(label)
     panel.set_ylabel("Elo, the first policy being 0 (95 % intervals)")
     panel.set_title(f"Rating against {label}; hollow: not promoted", fontsize=11)
+    if label == "generation":
+        _whole_numbers(panel)
 
 
 def _thinking(panel: Axes, curves: Sequence[Run], axis: str, samples: int, seed: int) -> None:
@@ -147,12 +149,14 @@ def _rates(panel: Axes, history: Sequence[Mapping[str, Any]]) -> None:
         panel.plot(numbers, [100 * row[key] for row in history], color=colour, linestyle=line, marker=".", label=label)
     for mode, name in MODES.items():
         seen = [row for row in history if mode in row["accuracies"]]
-        panel.plot([row["generation"] for row in seen], [100 * row["accuracies"][mode][0] for row in seen],
-                   color=COLOURS[mode], marker="o", label=f"{name}, held out")
+        for side, (face, label) in enumerate(((COLOURS[mode], f"{name}, held out"), ("white", "_"))):  # _: no legend
+            panel.plot([row["generation"] for row in seen], [100 * row["accuracies"][mode][side] for row in seen], "o",
+                       color=COLOURS[mode], markerfacecolor=face, label=label)
     panel.set_ylim(-2, 102)
     panel.set_xlabel("generation")
     panel.set_ylabel("solved [%]")
-    panel.set_title("What each generation solves", fontsize=11)
+    panel.set_title("Solved; hollow: the champion, on the same problems", fontsize=11)
+    _whole_numbers(panel)
 
 
 def _losses(panel: Axes, history: Sequence[Mapping[str, Any]]) -> None:
@@ -167,3 +171,11 @@ def _losses(panel: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     panel.set_xlabel("generation")
     panel.set_ylabel("loss [nats]")
     panel.set_title("Losses of each training", fontsize=11)
+    _whole_numbers(panel)
+
+
+def _whole_numbers(panel: Axes) -> None:
+    """There is no half of a generation."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

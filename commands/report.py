@@ -25,7 +25,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:last-child, td:last-child { text-align: left; white-space: normal; }
+th:last-child, td:last-child { text-align: left; white-space: normal; min-width: 16rem; }
 img { max-width: 100%; }
 pre { background: #f5f5f5; padding: .7rem; overflow-x: auto; }
 .good { color: #00724f; } .bad { color: #a33; }

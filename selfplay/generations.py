@@ -233,7 +233,7 @@ class Generations:
             gathered, self.folder / f"generation-{number}", self.folder / "learning" / str(number),
             champion=self.adapter(self.state.champion), seed=seed,
             about={"generation": number, "run": self.run_id, "champion": self.state.champion},
-            on_step=lambda step: self._tell_step(step),
+            on_step=self._tell_step,
         )
         last = learned.looks[-1] if learned.looks else None
         self.state.current |= {
@@ -266,7 +266,8 @@ class Generations:
         return replace(gathered, lessons=[*gathered.lessons, *more])
 
     def _tell_step(self, step: Step) -> None:
-        self.tell(Event("learn", self.state.generation, vars(step)))
+        before = sum(row["steps"] for row in self.state.history)
+        self.tell(Event("learn", self.state.generation, {**vars(step), "total": before + step.step}))
 
     # --- match, and promotion ---
 

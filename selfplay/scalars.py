@@ -13,7 +13,10 @@ class NoTracker(ValueError):
 
 
 class Scalars(Protocol):
-    """Takes scalars as they come. Names have groups, such as `play/solve_rate`."""
+    """Takes scalars as they come. Names have groups, such as `play/solve_rate`.
+
+    Every tracker is made with the folder that it may write to and the id of the run, which a resumed run has again.
+    """
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
 
@@ -22,6 +25,9 @@ class Scalars(Protocol):
 
 class Nowhere:
     """Keeps nothing; the run's own files hold all figures anyway."""
+
+    def __init__(self, folder: str, run_id: str) -> None:
+        """It needs neither."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         return
@@ -37,7 +43,7 @@ class TensorBoard:
         folder: made if it is not there; a resumed run adds a file.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, run_id: str) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         self._writer = _needed("torch.utils.tensorboard", "tensorboard").SummaryWriter(folder)
 
@@ -59,7 +65,7 @@ class MLflow:
         uri: of the tracking server, or a folder; null: MLflow's own default.
     """
 
-    def __init__(self, experiment: str, run_id: str, uri: str | None = None) -> None:
+    def __init__(self, folder: str, run_id: str, experiment: str, uri: str | None = None) -> None:
         self._mlflow = _needed("mlflow", "mlflow")
         if uri is not None:
             self._mlflow.set_tracking_uri(uri)
@@ -85,7 +91,7 @@ class WeightsAndBiases:
         folder: of W&B's own files.
     """
 
-    def __init__(self, project: str, run_id: str, folder: str, mode: str = "online") -> None:
+    def __init__(self, folder: str, run_id: str, project: str, mode: str = "online") -> None:
         self._run = _needed("wandb", "wandb").init(project=project, id=run_id, dir=folder, mode=mode, resume="allow")
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

@@ -12,9 +12,9 @@ POOLS = ("ray", "local")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """See selfplay.generations.Plan, selfplay.player.Player, selfplay.workers.Layout and selfplay.ray_pool.RayPool for
-    what is not told here.
+class Settings(Plan):
+    """A plan, and who carries it out. See selfplay.player.Player, selfplay.workers.Layout and
+    selfplay.ray_pool.RayPool for what is not told here.
 
     Attributes:
         pool: `ray`, worker processes of a cluster; or `local`, this process alone.
@@ -22,13 +22,6 @@ class Settings:
         store: where trajectories go, a path or any URL that fsspec knows; None: into the run's directory.
     """
 
-    generations: int = 6
-    problems: int = 256
-    match_problems: int = 200
-    confidence: float = 0.95
-    harm: float = 0.05
-    max_errors: float = 0.2
-    gate: bool = True
     lines: int = 8
     states: int = 256
     store: str | None = None
@@ -46,18 +39,14 @@ class Settings:
     start_seconds: float = 600.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.pool not in POOLS:
             raise ValueError(f"there is no pool {self.pool!r}; allowed: {', '.join(POOLS)}")
         if min(self.stall_seconds, self.start_seconds) <= 0:
             raise ValueError("stall_seconds and start_seconds must be above 0")
         at_least_one(concurrent=self.concurrent, chunk=self.chunk, in_flight=self.in_flight, states=self.states)
-        self.plan()
         self.crew()
 
-    def plan(self) -> Plan:
-        """Raises ValueError, as `crew` does."""
-        return Plan(self.generations, self.problems, self.match_problems, self.confidence, self.harm, self.max_errors,
-                    self.gate)
-
     def crew(self) -> Layout:
+        """Raises ValueError."""
         return Layout(self.layout, self.workers, self.cpus, self.gpus, self.policies, self.policy_cpus)

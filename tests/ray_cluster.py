@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from unittest.mock import patch
 
 from tests.verifiers.traces import children, gone
@@ -48,21 +47,4 @@ def local_cluster(cpus: int = 4) -> Iterator[None]:
         finally:
             family = set(children(os.getpid())) - before
             ray.shutdown()
-    assert gone(family)
-
-
-@contextmanager
-def nodes() -> Iterator[Any]:
-    """A head without processors on this machine alone, to which `add_node` adds simulated nodes; `address` joins it."""
-    from ray.cluster_utils import Cluster
-
-    before = set(children(os.getpid()))
-    with TemporaryDirectory(prefix="ray", dir="/tmp") as folder, patch.dict(os.environ, PYTHONPATH=str(ROOT)):
-        cluster = Cluster(initialize_head=True, head_node_args={
-            "num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20, "_temp_dir": f"{folder}/r"})
-        try:
-            yield cluster
-        finally:
-            family = set(children(os.getpid())) - before
-            cluster.shutdown()
     assert gone(family)

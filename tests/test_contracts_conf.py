@@ -166,8 +166,8 @@ def test_every_domain_may_have_an_expert() -> None:
 
 
 def test_trackers(tmp_path: Path) -> None:
-    nowhere = make("scalars", read(CONF / "scalars" / "none.yaml"))
+    nowhere = make("scalars", read(CONF / "scalars" / "none.yaml"), folder=str(tmp_path), run_id="run")
     nowhere.log(0, {"a": 1.0})
-    board = make("scalars", read(CONF / "scalars" / "tensorboard.yaml"), folder=str(tmp_path))
+    board = make("scalars", read(CONF / "scalars" / "tensorboard.yaml"), folder=str(tmp_path), run_id="run")
     board.close()
     assert list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ ROW = {
     "reason": "better \x1b[31m", "accuracies": {"system1": [0.5, 0.4], "system2": [0.9, 0.8]},
     "elo": {"system1": [70.0, 10.0, 130.0], "system2": []},
 }  # fmt: skip
-STEP = {"step": 3, "objective": 0.0, "imitation": 1.25, "value": 0.5, "anchor": 0.0}
+STEP = {"step": 3, "objective": 0.0, "imitation": 1.25, "value": 0.5, "anchor": 0.0, "total": 13}
 
 
 class Kept:
@@ -45,7 +45,7 @@ def test_lines_without_a_terminal_and_scalars(capsys: pytest.CaptureFixture[str]
     err = capsys.readouterr().err
     assert "generation 1, playing: 1 of 4, solve rate 0.50" in err and "step 3, imitation 1.250" in err
     assert "promoted: better" in err and "damaged: p: r" in err and "\x1b" not in err
-    assert (1, {"learn/objective": 0.0, "learn/imitation": 1.25, "learn/value": 0.5, "learn/anchor": 0.0}) in kept.rows
+    assert (13, {"learn/objective": 0.0, "learn/imitation": 1.25, "learn/value": 0.5, "learn/anchor": 0.0}) in kept.rows
     figures = kept.rows[-1][1]
     assert figures["elo/system1"] == 70.0 and "elo/system2" not in figures and "learn/entropy" not in figures
     assert figures["play/solve_rate"] == 0.5 and kept.closed

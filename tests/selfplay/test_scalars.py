@@ -12,7 +12,7 @@ def test_tensorboard_gets_what_was_said_and_a_resumed_run_adds_to_it(tmp_path: P
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for steps in (range(3), range(3, 5)):
-        scalars = TensorBoard(str(tmp_path / "scalars"))
+        scalars = TensorBoard(str(tmp_path / "scalars"), "run")
         for step in steps:
             scalars.log(step, {"play/solve_rate": step / 10, "learn/loss": 1.0})
         scalars.close()
@@ -26,7 +26,7 @@ def test_tensorboard_gets_what_was_said_and_a_resumed_run_adds_to_it(tmp_path: P
 def test_what_is_logged_is_there_before_the_end(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    scalars = TensorBoard(str(tmp_path))
+    scalars = TensorBoard(str(tmp_path), "run")
     scalars.log(0, {"a": 1.0})
     events = EventAccumulator(str(tmp_path))
     events.Reload()
@@ -35,13 +35,13 @@ def test_what_is_logged_is_there_before_the_end(tmp_path: Path) -> None:
 
 
 def test_nowhere_keeps_nothing() -> None:
-    scalars = Nowhere()
+    scalars = Nowhere("nowhere", "run")
     scalars.log(0, {"a": 1.0})
     scalars.close()
 
 
 @pytest.mark.parametrize(("make", "package"), [
-    (lambda: MLflow("e", "r"), "mlflow"), (lambda: WeightsAndBiases("p", "r", "."), "wandb"),
+    (lambda: MLflow(".", "r", "e"), "mlflow"), (lambda: WeightsAndBiases(".", "r", "p"), "wandb"),
 ])
 def test_a_missing_tracker_is_one_line(monkeypatch: pytest.MonkeyPatch, make, package: str) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setitem(sys.modules, package, None)
