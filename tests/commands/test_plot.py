@@ -154,6 +154,6 @@ def test_a_full_disk_leaves_no_half_picture(run, tmp_path: Path, monkeypatch):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("commands.plot._save", full)
+    monkeypatch.setattr("commands.plot.save", full)
     assert "No space left on device" in run("plot", "a", "samples=50").err
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["manifest.json", "results.parquet", "trace.parquet"]
