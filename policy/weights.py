@@ -28,6 +28,7 @@ from policy.value_head import ValueHead
 ENGINE_FILE = "engine.json"
 """Beside an adapter: {"base_version": ...}, the base it was trained on. Adapters made elsewhere have none."""
 _hub: Any = transformers.utils.hub
+_logging: Any = transformers.logging
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -151,6 +152,7 @@ def export(path: str, adapter: str, out: Path) -> None:
     Raises BadPolicy, for an adapter of another base too, and OSError.
     """
     base, worn = existing(path, "policy"), existing(adapter, "adapter")
+    _logging.disable_progress_bar()
     Naming(base, "").check(worn)
     model = load_model(str(base), True, "auto")
     merge(model, worn)
