@@ -35,9 +35,9 @@ from verifiers.jail.pressure import Pressure  # noqa: E402
 
 sys.path.remove(_REPOSITORY)
 
-SLOW_CPU, SLOW_WALL = 0.02, 0.1  # a test takes a few milliseconds; beyond these it is a long runner [s]
+SLOW_CPU, SLOW_WALL = 0.01, 0.1  # a test takes two milliseconds; beyond these it is a long runner [s]
 NICE = 10  # of long runners: a tenth of the weight of the others, so that nothing starves and nothing is held up
-TICK = 0.01
+TICK = 0.005
 PREPARED = 16  # rooms
 # What programs often import, read once before any fork; what is large or seldom needed would make all forks slower.
 PRELOADED = ("collections", "copy", "dataclasses", "functools", "heapq", "itertools", "math", "operator", "re",

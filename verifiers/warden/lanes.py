@@ -13,6 +13,7 @@ from collections import deque
 from verifiers.warden.stop import Stop, Stopped
 
 NEWEST, OLDEST = 0, 1
+_SHARES = (3, 1)  # of the time, by end
 
 
 class _Waiter:
@@ -23,7 +24,7 @@ class _Waiter:
 
 
 class Lane:
-    """At most `capacity` jobs at once. Of the time of a full lane, the newest waiter gets half and the oldest half.
+    """At most `capacity` jobs at once. Of the time of a full lane, the newest waiters get three quarters, the oldest one.
 
     In plain order of arrival a newcomer would wait for the whole crowd; newest first alone could starve the oldest.
     """
@@ -70,7 +71,8 @@ class Lane:
                 self._spent = [0.0, 0.0]
                 return
             self._spent[end] += seconds
-            end = NEWEST if self._spent[NEWEST] <= self._spent[OLDEST] else OLDEST
+            newest, oldest = (spent / share for spent, share in zip(self._spent, _SHARES, strict=True))
+            end = NEWEST if newest <= oldest else OLDEST
             waiter = self._waiting.pop() if end == NEWEST else self._waiting.popleft()
         waiter.end = end
         waiter.called.set()

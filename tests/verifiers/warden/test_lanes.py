@@ -42,18 +42,17 @@ def test_a_lane_holds_no_more_than_its_capacity() -> None:
     assert lane.try_enter() and not lane.try_enter()
 
 
-def test_the_newest_and_the_oldest_get_half_of_the_time_each() -> None:
+def test_the_newest_get_three_quarters_of_the_time_and_the_oldest_one() -> None:
     lane = Lane(1)
     lane.enter(Stop())
     crowd = Crowd(lane, 6)
-    end, seconds = NEWEST, 1.0
+    end = NEWEST
     for count in range(1, 7):
-        lane.leave(end, seconds)
+        lane.leave(end, 1.0)
         until(lambda count=count: len(crowd.served) == count)  # type: ignore[misc]
         end = crowd.ends[-1]
-        seconds = 4.0 if end == OLDEST else 1.0  # what was there first takes long, as a crowd that hangs does
-    # One second went to the newest at first, so the oldest is due; its four seconds then pay for four newcomers.
-    assert crowd.served == [0, 5, 4, 3, 2, 1] and crowd.ends == [OLDEST, NEWEST, NEWEST, NEWEST, NEWEST, OLDEST]
+    # One second went to the newest at first, so the oldest is due; its second then pays for three newcomers.
+    assert crowd.served == [0, 5, 4, 3, 1, 2] and crowd.ends == [OLDEST, NEWEST, NEWEST, NEWEST, OLDEST, NEWEST]
     for thread in crowd.threads:
         thread.join(5)
 
