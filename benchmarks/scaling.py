@@ -24,8 +24,9 @@ from omegaconf import OmegaConf
 
 from commands.compose import load_domain
 from commands.crew import ConfigFactory
+from selfplay.cluster import join
 from selfplay.pool import Done
-from selfplay.ray_pool import RayPool, join
+from selfplay.ray_pool import RayPool
 from selfplay.store import Store
 from selfplay.trajectory import Job, Purpose
 from selfplay.workers import Layout
