@@ -6,7 +6,7 @@ policy sleeps before every step, so that each of them finishes about as many sea
 driver's processor time in that while, of all its threads and of the one that decides, and that of Ray's control service
 on the head (gcs_server) and its scheduler of this node (raylet). Prints one JSON object a line.
 
-The cost of one worker beside another that is added, for the same searches a second, tells where one driver ends.
+Divided by the searches a second, and compared between few workers and many, it tells where one driver ends.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import argparse
 import asyncio
 import json
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from verifiers.base import State
 from verifiers.domains.countdown import Countdown
 
 DOMAIN = Countdown("countdown", [3], 1, 9, 5, 30)
-CONCURRENT = 32
+CONCURRENT = 8
 STEPS = 2  # that three numbers need
 
 
@@ -80,17 +81,65 @@ def jobs(run: str) -> Iterator[Job]:
             yield Job(run, Purpose.TRAIN, 1, problem, sample, 0)
 
 
-def processor_seconds(name: str) -> float:
-    """Used so far by all processes below this one that are called so."""
-    return sum(used for _, parent, called, used in _processes() if called == name)
-
-
-def _processes() -> Iterator[tuple[int, int, str, float]]:
+def spent() -> dict[str, float]:
+    """Processor time [s] used so far: by this process, its deciding thread, and what Ray has started below it."""
+    found: dict[int, tuple[int, str, float]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             head, _, tail = (folder / "stat").read_text().rpartition(")")
         except OSError:
-            continue
+            continue  # ended meanwhile
         fields = tail.split()
-        yield int(folder.name), int(fields[1]), head.partition("(")[2], \
-            (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        found[int(folder.name)] = int(fields[1]), head.partition("(")[2], used
+
+    def ours(pid: int) -> bool:
+        return pid == os.getpid() or (pid in found and ours(found[pid][0]))
+
+    below = {name: sum(used for pid, (_, called, used) in found.items() if called == name and ours(pid))
+             for name in ("gcs_server", "raylet")}
+    return {"driver": time.process_time(), "deciding": time.thread_time(), **below}
+
+
+def measure(workers: int, rate: float, seconds: float, chunk: int) -> dict[str, float]:
+    """What the driver of so many workers uses in so many seconds, once all of them are at work."""
+    factory, layout = Factory(CONCURRENT / rate / STEPS), Layout("replica", workers=workers)
+    with tempfile.TemporaryDirectory() as folder, closing(RayPool(factory, Store(folder), layout, chunk=chunk)) as pool:
+        playing = pool.play(jobs("timed"), None)
+        names: set[str] = set()
+        while len(names) < workers:
+            names.add(next(playing).worker)
+        began, before, told = time.monotonic(), spent(), 0
+        while time.monotonic() - began < seconds:
+            next(playing)
+            told += 1
+        wall, after = time.monotonic() - began, spent()
+    used = {name: (after[name] - before[name]) / wall for name in before}
+    return {"workers": workers, "chunk": chunk, "searches_per_s": told / wall,
+            **{f"{name}_cores": cores for name, cores in used.items()},
+            "driver_ms_each": 1000 * used["driver"] * wall / told, "load": os.getloadavg()[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="+", default=[4, 16, 64])
+    parser.add_argument("--rate", type=float, default=6.0, help="searches a second of each worker, about")
+    parser.add_argument("--chunk", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    leave = join(None, max(options.workers))
+    found: dict[int, list[dict[str, float]]] = {}
+    for _ in range(options.repeats):
+        for workers in options.workers:
+            row = measure(workers, options.rate, options.seconds, options.chunk)
+            found.setdefault(workers, []).append(row)
+            print(json.dumps(row), flush=True)
+    leave()
+    for rows in found.values():
+        print(json.dumps({"median of": len(rows), **{key: statistics.median(row[key] for row in rows)
+                                                     for key in rows[0]}}), flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

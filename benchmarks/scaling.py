@@ -3,10 +3,11 @@
 Plays the same searches (Game of 24, the shipped policy, 1,000 tokens, 8 lines each) with 1, 2, ... workers of one core
 each on this machine, then with workers spread over simulated nodes (ray.cluster_utils.Cluster: a raylet and an object
 store each, on 127.0.0.1). Prints one JSON object a line; efficiency is speed / (workers x speed of one worker). The
-machine's cores bound it: beyond them only what the driver and the nodes cost can be seen. Measured beside it: bytes of a
-trajectory in the journal and in a part, of a job and of an account on the wire (in chunks of 8), what one trajectory
-costs the driver in processor time, what compacting and reading cost, and the load of the machine. docs/scaling.md says
-what follows for 1,000 workers.
+machine's cores bound it: beyond them only what the driver and the nodes cost can be seen.
+
+Measured beside it: bytes of a trajectory in the journal and in a part, of a job and of an account on the wire (in
+chunks of 8), what one trajectory costs the driver in processor time, what compacting and reading cost, and the load of
+the machine. docs/scaling.md says what follows for 1,000 workers.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def measure(workers: int, count: int, address: str | None = None) -> dict[str, A
         return {"workers": workers, "trajectories_per_s": len(told) / seconds,
                 "tokens_per_s": sum(done.tokens for done in told) / seconds,
                 "driver_cpu_ms_each": 1000 * cpu / len(told),
-                "job_bytes": len(cloudpickle.dumps(posed[:8])) / 8, "account_bytes": len(cloudpickle.dumps(told[:8])) / 8,
+                "job_bytes": len(cloudpickle.dumps(posed[:8])) / 8,
+                "account_bytes": len(cloudpickle.dumps(told[:8])) / 8,
                 **stored(Path(folder), store, len(told) + 4 * workers), "load": os.getloadavg()[0]}
 
 
@@ -95,8 +97,8 @@ def stored(folder: Path, store: Store, count: int) -> dict[str, float]:
     journal = list(folder.rglob("*.parquet"))
     found = {"files": len(journal), "journal_bytes_each": sum(file.stat().st_size for file in journal) / count}
     costs = {}
-    for name, step in (("compact", lambda: store.compact(1)), ("read_ids", lambda: store.ids(1)),
-                       ("read_all", lambda: deque(store.trajectories(1), 0))):  # fmt: skip
+    for name, step in (("read_journal", lambda: deque(store.trajectories(1), 0)), ("compact", lambda: store.compact(1)),
+                       ("read_parts", lambda: deque(store.trajectories(1), 0))):  # fmt: skip
         cpu = time.process_time()
         step()
         costs[f"{name}_cpu_ms_each"] = 1000 * (time.process_time() - cpu) / count
