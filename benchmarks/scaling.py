@@ -75,7 +75,9 @@ def nodes(count: int) -> Iterator[str]:
 
 def measure(workers: int, count: int, address: str | None = None) -> dict[str, Any]:
     """Play `count` searches; the speed is that of the time in which all workers were at work."""
-    from ray import cloudpickle  # what Ray packs messages with
+    import ray
+
+    packed: Any = ray.cloudpickle.dumps  # what Ray packs messages with
 
     with tempfile.TemporaryDirectory() as folder:
         store, posed = Store(folder), list(jobs(count, "timed"))
@@ -87,8 +89,8 @@ def measure(workers: int, count: int, address: str | None = None) -> dict[str, A
         return {"workers": workers, "trajectories_per_s": len(told) / seconds,
                 "tokens_per_s": sum(done.tokens for done in told) / seconds,
                 "driver_cpu_ms_each": 1000 * cpu / len(told),
-                "job_bytes": len(cloudpickle.dumps(posed[:8])) / 8,
-                "account_bytes": len(cloudpickle.dumps(told[:8])) / 8,
+                "job_bytes": len(packed(posed[:8])) / 8,
+                "account_bytes": len(packed(told[:8])) / 8,
                 **stored(Path(folder), store, len(told) + 4 * workers), "load": os.getloadavg()[0]}
 
 
