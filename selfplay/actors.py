@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from selfplay.adapters import Parcel
@@ -18,15 +18,17 @@ class Process:
 
     Attributes:
         name: for people.
-        handle: its methods have `remote`, which gives something to wait for.
+        make: a new actor, when there is none that could be started anew.
+        handle: of the actor; its methods have `remote`, which gives something to wait for.
         hello: its greeting while it gets ready; None once it is.
         version: of its policy; empty until it has been ready.
         deaths, in_a_row: how often it was replaced, in all and with nothing done in between.
-        greeted, moved: when it was told to get ready, and when it was last seen to get on [s].
+        greeted, moved: when it was told to get ready, and when it was last seen to get on, or helped to [s].
     """
 
     name: str
-    handle: Any
+    make: Callable[[], Any]
+    handle: Any = field(init=False)
     hello: Any = None
     version: str = ""
     deaths: int = 0
@@ -38,6 +40,9 @@ class Process:
     _pulse: Any = None
     _asked: float = 0.0
     _looked: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.handle = self.make()
 
     @property
     def up(self) -> bool:
@@ -62,7 +67,7 @@ class Process:
         if self.hello is not None:
             hello = answer(self.hello)
             if hello is None:
-                return bool(self.version) and now - self.greeted > seconds
+                return bool(self.version) and now - max(self.greeted, self.moved) > seconds
             self.hello, self.version, self.moved, self._progress = None, hello.version, now, -1
         if self._pulse is None and now - self._asked >= BEAT:
             self._pulse, self._asked = self.handle.pulse.remote(), now

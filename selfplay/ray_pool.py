@@ -1,30 +1,24 @@
-"""Workers on a Ray cluster, this machine's own or one that is joined. The only file that knows Ray.
+"""Workers on a Ray cluster. Only this file and selfplay/cluster.py know Ray.
 
 The driver keeps some chunks of jobs at every worker, gets short accounts back, and looks after the processes: one that
 dies or stalls is replaced, and what it was at is played again unless it is in the store already.
 
-Ray is imported in functions: what it reads from the environment then, `join` must have set before.
+Ray is imported in functions, after `join` has set what it reads from the environment then.
 """
 
 from __future__ import annotations
 
-import logging
-import math
-import os
-import secrets
-import socket
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
 
 from search.anytime import at_least_one
 from selfplay.actors import BEAT, Process
 from selfplay.adapters import Parcel, content_key, pack
+from selfplay.cluster import first_line, join
 from selfplay.dispatch import Chunk, Dispatcher
 from selfplay.player import failed
 from selfplay.pool import Done, Factory, PoolBroken, Store, save
@@ -34,12 +28,6 @@ from selfplay.workers import Layout, PolicyServer, ReplicaWorker, SharingWorker
 
 DEATHS = 6
 """Deaths of one process in a row, with nothing done in between, after which something else must be wrong."""
-_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0",
-          "RAY_worker_niceness": "0"}
-"""A cluster of one machine: it binds to 127.0.0.1 (which asked for by name would become a public address), and its
-workers are no less important than what else runs there: with Ray's own niceness of 15 they starve beside anything."""
-_ROOT = Path(__file__).resolve().parents[1]
-_STAYS = [".git", ".venv", "runs", "multirun", "docs"]  # what workers on other machines can do without
 
 
 class RayPool:
@@ -68,19 +56,19 @@ class RayPool:
         self._chunk, self._in_flight, self._lives = chunk, in_flight, lives
         self._stall, self._start = stall_seconds, start_seconds
         self._leave = join(address, layout.all_cpus)
-        threads = max(1, int(layout.cpus))
+        threads, cores = max(1, int(layout.cpus)), max(1, int(layout.policy_cpus))
         if layout.kind == "replica":
+            play = _actor(ReplicaWorker, layout.cpus, layout.gpus)
             self._servers: list[Process] = []
-            make = _actor(ReplicaWorker, layout.cpus, layout.gpus)
-            wires: list[tuple[_Wire, ...]] = [()] * layout.workers
         else:
-            serve, cores = _actor(PolicyServer, layout.policy_cpus, layout.gpus), max(1, int(layout.policy_cpus))
-            self._servers = [Process(f"policy {n}", serve.remote(factory, cores)) for n in range(layout.policies)]
-            make = _actor(SharingWorker, layout.cpus, 0.0)
-            wires = [(_Wire(self._servers[n % layout.policies].handle),) for n in range(layout.workers)]
-        self._workers = [
-            Process(f"worker {n}", make.remote(factory, store, threads, *wire)) for n, wire in enumerate(wires)
-        ]
+            play, serve = _actor(SharingWorker, layout.cpus, 0.0), _actor(PolicyServer, layout.policy_cpus, layout.gpus)
+            host = partial(serve.remote, factory, cores)
+            self._servers = [Process(f"policy {n}", host) for n in range(layout.policies)]
+
+        def worker(number: int) -> Any:
+            return play.remote(factory, store, threads, *(_Wire(server.handle) for server in self._asked_by(number)))
+
+        self._workers = [Process(f"worker {n}", partial(worker, n)) for n in range(layout.workers)]
         self._parcel: Parcel | None = None
         self._version = ""
 
@@ -152,7 +140,7 @@ class RayPool:
             raise _cause(error) from None
         except ray.exceptions.RayError as error:
             if deaths == worker.deaths:  # the first to tell of this death
-                self._replace(worker, _first_line(error))
+                self._replace(worker, error)
             yield from self._lost(chunk.jobs, work)
             return
         worker.in_a_row = 0
@@ -184,15 +172,20 @@ class RayPool:
             try:
                 stuck = process.stuck(self._stall, _answer)
             except ray.exceptions.RayTaskError as error:
-                raise _cause(error) from None
+                if not isinstance(cause := _cause(error), ImportError):
+                    raise cause from None
+                ray.kill(process.handle, no_restart=False)
+                self._replace(process, cause)
+                continue
             except ray.exceptions.RayError as error:
-                self._replace(process, _first_line(error))
+                self._replace(process, error)
                 continue
             if stuck:
                 ray.kill(process.handle, no_restart=False)
-                self._replace(process, f"nothing moved for {self._stall:g} s")
-                for other in self._workers:
-                    other.moved = time.monotonic()  # a policy that is shared holds them all up
+                if process.up or process in self._servers:
+                    self._replace(process, TimeoutError(f"nothing moved for {self._stall:g} s"))
+                for other in (process, *self._workers):  # a worker that is not up may wait for a place in the cluster:
+                    other.moved = time.monotonic()  # no death. And a policy that is shared holds all of them up.
         for version in {worker.version for worker in self._workers if worker.up}:
             if version != (self._version or version):
                 raise PoolBroken(f"the workers play different policies, of versions {self._version} and {version}")
@@ -205,13 +198,26 @@ class RayPool:
                 found = ", ".join(f"{free[name]:g} {name}" for name in ("CPU", "GPU") if name in free) or "nothing"
                 raise PoolBroken(f"no {kind} was ready within {self._start:g} s; free in the cluster: {found}")
 
-    def _replace(self, process: Process, reason: str) -> None:
-        """Ray starts it anew; wait until it is ready. Raises PoolBroken if that has been in vain for some times."""
+    def _replace(self, process: Process, error: Exception) -> None:
+        """It is started anew; wait until it is ready. Raises PoolBroken if that has been in vain for some times."""
+        import ray
+
         process.deaths += 1
         process.in_a_row += 1
         if process.in_a_row >= DEATHS:
-            raise PoolBroken(f"{process.name} died {DEATHS} times in a row with nothing done: {reason}")
+            raise PoolBroken(f"{process.name} died {DEATHS} times in a row with nothing done: {_reason(error)}")
+        if getattr(error, "actor_init_failed", False):  # its code could not be imported: Ray starts no such actor again
+            process.handle = process.make()
+            for number, worker in enumerate(self._workers):
+                if process in self._asked_by(number):
+                    ray.kill(worker.handle)
+                    worker.handle = worker.make()
+                    worker.greet(self._parcel)
         process.greet(self._parcel)
+
+    def _asked_by(self, number: int) -> list[Process]:
+        """The policy that a worker asks, if that is in another process."""
+        return [self._servers[number % len(self._servers)]] if self._servers else []
 
 
 class _Wire:
@@ -248,56 +254,7 @@ def _failures() -> Iterator[None]:
     except ray.exceptions.RayTaskError as error:
         raise _cause(error) from None
     except ray.exceptions.RayActorError as error:
-        raise ConnectionError(_first_line(error)) from error
-
-
-def join(address: str | None, cpus: float) -> Callable[[], None]:
-    """Be connected to a cluster, where this process is not already: returns what ends that again. Raises PoolBroken.
-
-    Without an address one is started with so many cpus, or as many as there are; it listens on 127.0.0.1, lets nobody
-    in without its token, and its folder goes with it.
-    """
-    if "ray" not in sys.modules and address is None:
-        os.environ.update(_ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
-    import ray
-
-    if ray.is_initialized():
-        return lambda: None
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is not None:
-        _reach(address)
-        try:
-            ray.init(address, runtime_env={"working_dir": str(_ROOT), "excludes": _STAYS}, **quiet)
-        except Exception as error:  # Ray raises all kinds, bare Exception among them
-            raise PoolBroken(f"cannot join the Ray cluster at {address!r}: {_first_line(error)}") from error
-        return ray.shutdown
-    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    os.environ["PYTHONPATH"] = path  # the workers of this machine import what is here
-    folder = TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True)  # sockets need short paths
-
-    def leave() -> None:
-        ray.shutdown()
-        folder.cleanup()
-
-    try:
-        ray.init("local", num_cpus=max(os.cpu_count() or 1, math.ceil(cpus)), include_dashboard=False,
-                 _temp_dir=f"{folder.name}/r", **quiet)
-        if ray.util.get_node_ip_address() != "127.0.0.1":  # type: ignore[no-untyped-call]
-            raise PoolBroken("it would listen to other machines")
-    except Exception as error:
-        leave()
-        raise PoolBroken(f"cannot start Ray on this machine: {_first_line(error)}") from error
-    return leave
-
-
-def _reach(address: str) -> None:
-    """Raises PoolBroken if nobody listens there: Ray would try for minutes."""
-    place = urlsplit(address if "://" in address else f"//{address}")
-    if place.hostname and place.port:
-        try:
-            socket.create_connection((place.hostname, place.port), timeout=10).close()
-        except OSError as error:
-            raise PoolBroken(f"cannot join the Ray cluster at {address!r}: {error.strerror or error}") from error
+        raise ConnectionError(first_line(error)) from error
 
 
 def _actor(kind: type, cpus: float, gpus: float) -> Any:
@@ -314,10 +271,11 @@ def _answer(ref: Any) -> Any:
     return ray.get(ref) if ray.wait([ref], timeout=0)[0] else None
 
 
+def _reason(error: Exception) -> str:
+    """One line; of code that could not be imported the last one, which names what is missing."""
+    return first_line(error) if not getattr(error, "actor_init_failed", False) else str(error).strip().splitlines()[-1]
+
+
 def _cause(error: Any) -> Exception:
     """What was raised on the other side."""
-    return error.cause if isinstance(error.cause, Exception) else RuntimeError(_first_line(error))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return error.cause if isinstance(error.cause, Exception) else RuntimeError(first_line(error))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import patch
 
 from tests.verifiers.traces import children, gone
@@ -48,3 +49,39 @@ def local_cluster(cpus: int = 4) -> Iterator[None]:
             family = set(children(os.getpid())) - before
             ray.shutdown()
     assert gone(family)
+
+
+@contextmanager
+def simulated_nodes(count: int) -> Iterator[Any]:
+    """A `ray.cluster_utils.Cluster` of so many nodes on this machine: a raylet, an object store and one CPU each.
+
+    Its first node is the head, which drivers are connected to. A node that is gone is noticed within seconds. The nodes
+    share Ray's folders, as those of one host do.
+
+    Raises AssertionError where it would listen elsewhere, or if one of its processes outlives it.
+    """
+    import ray
+    from ray.cluster_utils import Cluster
+
+    before = set(children(os.getpid()))
+    with TemporaryDirectory(prefix="ray", dir="/tmp") as folder, patch.dict(os.environ, RAY_TMPDIR=folder):
+        cluster = Cluster()
+        try:
+            hurry = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500,
+                     "health_check_failure_threshold": 4}  # fmt: skip
+            for number in range(count):
+                add_node(cluster, **({} if number else {"_system_config": hurry}))
+            yield cluster
+        finally:
+            family = set(children(os.getpid())) - before
+            ray.shutdown()
+            cluster.shutdown()
+    assert gone(family)
+
+
+def add_node(cluster: Any, **more: Any) -> Any:
+    """One node more."""
+    node = cluster.add_node(num_cpus=1, include_dashboard=False, node_ip_address="127.0.0.1",
+                            object_store_memory=80 << 20, **more)  # fmt: skip
+    assert node.address.startswith("127.0.0.1:")
+    return node

@@ -133,3 +133,16 @@ class Factory:
     def player(self, policy: Policy) -> Player:
         return Player({"countdown": self.domain}, policy, MCTS(), Budget.parse(self.budget), lines=3, concurrent=8)
 
+
+@dataclass(frozen=True)
+class Unfinished(Factory):
+    """A factory whose code is not there yet where it arrives: not before as many have tried as there are files
+    `missing-...` in `trouble`; never, if `missing-for-good` is one of them.
+    """
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        vars(self).update(state)
+        for file in sorted(Path(self.trouble).glob("missing-*")):
+            if file.name != "missing-for-good":
+                file.unlink()
+            raise ModuleNotFoundError("No module named 'elsewhere'")

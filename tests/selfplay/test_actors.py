@@ -30,7 +30,7 @@ class Handle:
 def watched() -> tuple[Process, Callable[[float, Any], bool]]:
     """A process, and a look at it `after` some seconds, when it gives this answer."""
     now = 0.0
-    process = Process("worker 0", Handle(), clock=lambda: now)
+    process = Process("worker 0", Handle, clock=lambda: now)
 
     def look(after: float, answer: Any) -> bool:
         nonlocal now

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import pytest
 
 from selfplay.store import Store
 from tests.commands.conftest import ROOT
+from tests.ray_cluster import simulated_nodes
 from tests.selfplay.skilled import accounts
+from tests.verifiers.traces import children, gone
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1500)]
 KILLS = 20
@@ -115,3 +119,26 @@ def test_ray_workers_make_the_same_run(whole: Path, tmp_path: Path) -> None:
     assert stored
     assert begin(folder, "selfplay=replica").wait() == 0, (tmp_path / "log.txt").read_text()
     assert stored.items() <= rows(folder).items() and accounts(folder) == accounts(whole)
+
+
+def test_a_node_of_a_joined_cluster_may_be_killed(whole: Path, tmp_path: Path) -> None:
+    """The command goes on with the node that is left; given again, it finds nothing to do."""
+    folder = tmp_path / "run"
+    with simulated_nodes(2) as cluster, ExitStack() as ends:
+        words = ("selfplay=replica", "selfplay.chunk=2", "selfplay.in_flight=1", f"ray.address={cluster.address}")
+        (raylet,) = cluster.list_all_nodes()[1].all_processes["raylet"]
+        process = begin(folder, *words)
+        ends.callback(process.kill)
+        while not rows(folder) and process.poll() is None:
+            time.sleep(0.05)
+        stored = rows(folder)
+        assert 0 < len(stored) < 48 and not (folder / "state.json").exists()  # while the first generation is played
+        node = [raylet.process.pid, *children(raylet.process.pid)]
+        for pid in node:
+            os.kill(pid, signal.SIGKILL)
+        assert process.wait() == 0, (tmp_path / "log.txt").read_text()
+        assert stored.items() <= rows(folder).items() and accounts(folder) == accounts(whole)
+        before = rows(folder)
+        assert begin(folder, *words).wait() == 0, (tmp_path / "log.txt").read_text()
+        assert rows(folder) == before and accounts(folder) == accounts(whole)
+    assert gone(node)

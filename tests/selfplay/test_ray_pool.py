@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from policy.base import BadPolicy
+from selfplay.cluster import join
 from selfplay.pool import Done, LocalPool, Pool, PoolBroken
-from selfplay.ray_pool import RayPool, join
+from selfplay.ray_pool import RayPool
 from selfplay.trajectory import Job, Trajectory
 from selfplay.workers import LAYOUTS, Layout
-from tests.selfplay.fakes import Factory, Memory, Shelf, jobs, timeless
+from tests.selfplay.fakes import Factory, Memory, Shelf, Unfinished, jobs, timeless
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 JOBS = jobs(40)
@@ -131,6 +132,22 @@ def test_a_worker_that_stalls_is_replaced(
     with closing(RayPool(Factory(str(trouble)), shelf, layout, chunk=3, in_flight=2, stall_seconds=8)) as pool:
         all_there(list(pool.play(JOBS, None)), shelf, expected)
         assert sum(worker.deaths for worker in pool._workers) == 1
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_code_that_cannot_be_imported_yet_is_tried_again(
+    cluster: None, shelf: Shelf, expected: dict[str, Trajectory], trouble: Path, kind: str
+) -> None:
+    for name in ("missing-1", "missing-2"):
+        (trouble / name).touch()
+    with closing(RayPool(Unfinished(str(trouble)), shelf, Layout(kind, workers=2), chunk=3, in_flight=2)) as pool:
+        all_there(list(pool.play(JOBS, None)), shelf, expected)
+    assert not list(trouble.iterdir())
+    (trouble / "missing-for-good").touch()
+    said = r"^(worker|policy) \d died 6 times in a row .*: ModuleNotFoundError: No module named 'elsewhere'$"
+    lost = RayPool(Unfinished(str(trouble)), shelf, Layout(kind, workers=2))
+    with closing(lost), pytest.raises(PoolBroken, match=said):
+        list(lost.play(JOBS, None))
 
 
 def test_nobody_plays_on_when_nobody_looks(cluster: None, shelf: Shelf, expected: dict[str, Trajectory]) -> None:
