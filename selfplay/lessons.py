@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from selfplay.trajectory import Line, Trajectory
+from verifiers.base import derive_seed
 
 Path = tuple[str, ...]  # the line of thought up to a state; () is the problem itself
 Target = tuple[float, float]  # P(a rollout from a state ends correct) in [0, 1], and the weight of that word
@@ -87,16 +88,23 @@ def prefixes(path: Path) -> list[Path]:
     return [path[:length] for length in range(len(path) + 1)]
 
 
-def cover(prompt: str, edges: Mapping[Path, float], states: Mapping[Path, Target]) -> list[Lesson]:
+def cover(
+    prompt: str, edges: Mapping[Path, float], states: Mapping[Path, Target], valued: int | None = None
+) -> list[Lesson]:
     """The fewest lines on which every weighted thought and every valued state stands just once.
 
     Args:
         edges: weights of thoughts, each named by the line that ends in it.
         states: targets.
+        valued: lines at most that teach nothing but values; which ones is drawn by hash, and the states of the others
+            are left out. None: all of them.
     """
-    paths = sorted({*edges, *states})
-    leaves = [path for path, after in pairwise([*paths, None])  # extensions of a path sort right after it
-              if path is not None and (after is None or after[: len(path)] != path)]
+    imitated = {prefix for path in edges for prefix in prefixes(path)}
+    others = sorted((leaf for leaf in _leaves(states) if leaf not in imitated),
+                    key=lambda leaf: derive_seed("valued", *leaf))
+    leaves = _leaves([*edges, *others[:valued]])
+    if not leaves and states:
+        leaves = [()]
     seen: set[Path] = set()
     lessons = []
     for leaf in leaves:
@@ -108,6 +116,13 @@ def cover(prompt: str, edges: Mapping[Path, float], states: Mapping[Path, Target
             targets=tuple(states.get(prefix, NOTHING) if fresh else NOTHING for prefix, fresh in pairs),
         ))  # fmt: skip
     return lessons
+
+
+def _leaves(paths: Iterable[Path]) -> list[Path]:
+    """Those paths that no other one goes on from, sorted."""
+    ordered = sorted({*paths})  # extensions of a path sort right after it
+    return [path for path, after in pairwise([*ordered, None])
+            if path is not None and (after is None or after[: len(path)] != path)]
 
 
 def capped(lessons: Sequence[Lesson], cap: float) -> list[Lesson]:

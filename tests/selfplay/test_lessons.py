@@ -32,6 +32,21 @@ def test_every_weight_and_every_target_stands_once(edges, states) -> None:  # ty
     assert not any(leaf in prefixes(other)[:-1] for leaf in leaves for other in leaves)
 
 
+@given(st.dictionaries(PATHS.filter(bool), st.floats(0.1, 2)),
+       st.dictionaries(PATHS, st.tuples(st.floats(0, 1), st.floats(0.1, 2))), st.integers(0, 3))
+def test_few_lines_teach_values_alone_and_no_imitation_is_lost(edges, states, valued) -> None:  # type: ignore[no-untyped-def]
+    lessons = cover("p", edges, states, valued)
+    alone = [lesson for lesson in lessons if not any(lesson.imitation)]
+    assert len(alone) <= max(valued, int(bool(states) and not edges))  # what came of the problem itself is never lost
+    found = {path: weight for lesson in lessons
+             for path, weight in zip(prefixes(lesson.thoughts)[1:], lesson.imitation, strict=True) if weight}
+    assert found == edges
+    read = {path: target for lesson in lessons
+            for path, target in zip(prefixes(lesson.thoughts), lesson.targets, strict=True) if target[1]}
+    standing = {path for lesson in lessons for path in prefixes(lesson.thoughts)}
+    assert read == {path: target for path, target in states.items() if path in standing}
+
+
 def test_a_problem_weighs_at_most_as_its_cap_at_every_depth() -> None:
     lessons = [Lesson("p", ("a", "b"), (1.0, 0.25), ((0.5, 6.0), NOTHING, NOTHING), advantages=(-2.0, 0.5)),
                Lesson("p", ("c",), (3.0,), (NOTHING, (1.0, 6.0)), advantages=(2.0,))]

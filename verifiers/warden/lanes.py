@@ -24,7 +24,7 @@ class _Waiter:
 
 
 class Lane:
-    """At most `capacity` jobs at once. Of the time of a full lane, the newest waiters get three quarters, the oldest one.
+    """At most `capacity` jobs at once. Of a full lane's time the newest waiters get three quarters, the oldest one.
 
     In plain order of arrival a newcomer would wait for the whole crowd; newest first alone could starve the oldest.
     """
