@@ -90,15 +90,15 @@ def race(options: argparse.Namespace) -> None:
     stage = "tune" if tuning else "race"
     bind(folder, stage, {"minutes": options.minutes, "threads": options.threads, "limit": options.limit,
                          "base": naming("policy/shipped")(None)})
+    results = Results(folder)
+    chosen = {} if tuning else chosen_configs(results, options)
     arguments = domain_arguments()
     domain = Countdown(**arguments)
     split = SPLITS[TUNED_ON if tuning else options.split]
     marks = [options.minutes] if tuning else marks_of(options.minutes)
     track = Track(arguments, prompts(folder, domain), options.threads, marks, python)
     problems = list(itertools.islice(domain.problems(split, 0), options.limit))
-    contest = Race(folder, stage, track, Results(folder), domain, split, problems,
-                   [GREEDY] if tuning else MEASURES)
-    chosen = {} if tuning else chosen_configs(contest.results, options)
+    contest = Race(folder, stage, track, results, domain, split, problems, [GREEDY] if tuning else MEASURES)
     contest.begin()
     for seed in options.seeds:
         for arm in options.arms:

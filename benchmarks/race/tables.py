@@ -43,9 +43,8 @@ def accuracy(correct: Floats) -> Figure:
     mean = float(correct.mean())
     low, high = wilson(round(mean * problems), problems)
     if seeds > 1:
-        means = _resampled(correct, 1)
-        bounds = np.quantile(means, [0.025, 0.975])
-        if bounds[1] > bounds[0]:
+        bounds = np.quantile(_resampled(correct, 1), [0.025, 0.975]).clip(0, 1)
+        if bounds[1] - bounds[0] > 1e-9:  # but for rounding
             low, high = map(float, bounds)
     return Figure(mean, low, high)
 
