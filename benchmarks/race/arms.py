@@ -1,0 +1,91 @@
+"""The arms and their configurations: six each, so that all are tuned with the same effort.
+
+A configuration of self-play is a list of Hydra overrides of `improve`; those of the other arms are written alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(str, Enum):
+    """How an arm is run."""
+
+    IMPROVE = "improve"
+    GRPO = "trl_grpo"
+    IMITATION = "imitating"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to spend the minutes.
+
+    Attributes:
+        label: for people.
+        kind: see Kind.
+        common: options of all its configurations.
+        configs: by name, what differs.
+    """
+
+    label: str
+    kind: Kind
+    common: tuple[str, ...]
+    configs: Mapping[str, tuple[str, ...]]
+
+    def options(self, config: str) -> tuple[str, ...]:
+        return (*self.common, *self.configs[config])
+
+
+# Small generations without matches: six minutes are few, and every arm's last policy is what is measured.
+_SELF_PLAY = ("selfplay.gate=false", "replay.held_out=0")
+
+ARMS: dict[str, Arm] = {
+    "expert_iteration": Arm(
+        "self-play: search, distilled", Kind.IMPROVE,
+        (*_SELF_PLAY, "objective=expert_iteration", "search=mcts", "budget=500tok"),
+        {
+            "p128": ("selfplay.problems=128", "selfplay.lines=4"),
+            "p128_lr4": ("selfplay.problems=128", "selfplay.lines=4", "training.lr=0.004"),
+            "p128_lr1": ("selfplay.problems=128", "selfplay.lines=4", "training.lr=0.001"),
+            "p256": ("selfplay.problems=256", "selfplay.lines=4"),
+            "p256_full": ("selfplay.problems=256", "selfplay.lines=4", "training=full"),
+            "p512_epoch": ("selfplay.problems=512", "selfplay.lines=4", "training.epochs=1.0"),
+        },
+    ),
+    "rejection_sampling": Arm(
+        "self-play: samples, no search", Kind.IMPROVE,
+        (*_SELF_PLAY, "objective=rejection_sampling", "objective.tree_lines=false", "search=greedy", "budget=500tok"),
+        {
+            "p128": ("selfplay.problems=128", "selfplay.lines=16"),
+            "p128_lr4": ("selfplay.problems=128", "selfplay.lines=16", "training.lr=0.004"),
+            "p128_lr1": ("selfplay.problems=128", "selfplay.lines=16", "training.lr=0.001"),
+            "p256": ("selfplay.problems=256", "selfplay.lines=16"),
+            "p256_full": ("selfplay.problems=256", "selfplay.lines=16", "training=full"),
+            "p512_epoch": ("selfplay.problems=512", "selfplay.lines=8", "training.epochs=1.0"),
+        },
+    ),
+    "trl_grpo": Arm(
+        "TRL's GRPOTrainer", Kind.GRPO, (),
+        {
+            "g16_lr1e-4": ("groups=8", "num_generations=16", "learning_rate=1e-4"),
+            "g16_lr3e-4": ("groups=8", "num_generations=16", "learning_rate=3e-4"),
+            "g8_lr1e-4": ("groups=16", "num_generations=8", "learning_rate=1e-4"),
+            "g8_lr3e-4": ("groups=16", "num_generations=8", "learning_rate=3e-4"),
+            "g16_lr1e-3": ("groups=8", "num_generations=16", "learning_rate=1e-3"),
+            "g16_lr3e-4_big": ("groups=16", "num_generations=16", "learning_rate=3e-4"),
+        },
+    ),
+    "imitation": Arm(
+        "more demonstrations (stage one)", Kind.IMITATION, ("batch_tokens=4096", "end=0.02", "decline=1.0"),
+        {
+            "lr1": ("matrix_lr=0.001", "other_lr=0.0007"),
+            "lr2": ("matrix_lr=0.002", "other_lr=0.0014"),
+            "lr4": ("matrix_lr=0.004", "other_lr=0.0028"),
+            "lr0.5": ("matrix_lr=0.0005", "other_lr=0.00035"),
+            "lr1_big": ("matrix_lr=0.001", "other_lr=0.0007", "batch_tokens=8192"),
+            "lr2_big": ("matrix_lr=0.002", "other_lr=0.0014", "batch_tokens=8192"),
+        },
+    ),
+}
