@@ -20,6 +20,7 @@ from benchmarks.race.measuring import GREEDY, MEASURES
 from benchmarks.race.results import Refused, Results, bind, choose
 from benchmarks.race.tables import picture, table
 from benchmarks.race.training import DOMAIN, ROOT, Track
+from policy.base import BadPolicy
 from policy.weights import naming
 from verifiers.domains.countdown import Countdown
 
@@ -37,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
             show(options)
         else:
             race(options)
-    except Refused as error:
+    except (Refused, BadPolicy) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
