@@ -6,6 +6,7 @@ import argparse
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -157,4 +158,5 @@ def prompts(folder: Path, domain: Countdown) -> list[str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends the arm that runs
     sys.exit(main())
