@@ -49,7 +49,9 @@ class Trunk:
 
     @torch.inference_mode()
     def _new_cache(self, model: PreTrainedModel) -> SlotCache:
-        cache: Any = self.body(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self.device)).past_key_values
+        one = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        # Trainers turn the cache off, and what they save says so.
+        cache: Any = self.body(input_ids=one, use_cache=True).past_key_values
         shapes = {tuple(t.shape) for layer in getattr(cache, "layers", ()) for t in (layer.keys, layer.values)}
         if len(shapes) != 1 or self.head is None:
             raise BadPolicy(f"the tree decoder cannot run {type(model).__name__}: it needs plain attention layers")

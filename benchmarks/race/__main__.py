@@ -6,6 +6,7 @@ import argparse
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from benchmarks.race.measuring import GREEDY, MEASURES
 from benchmarks.race.results import Refused, Results, bind, choose
 from benchmarks.race.tables import picture, table
 from benchmarks.race.training import DOMAIN, ROOT, Track
+from policy.base import BadPolicy
 from policy.weights import naming
 from verifiers.domains.countdown import Countdown
 
@@ -37,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> int:
             show(options)
         else:
             race(options)
-    except Refused as error:
+    except (Refused, BadPolicy) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -156,4 +158,5 @@ def prompts(folder: Path, domain: Countdown) -> list[str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends the arm that runs
     sys.exit(main())

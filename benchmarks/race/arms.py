@@ -71,10 +71,11 @@ ARMS: dict[str, Arm] = {
         {
             "g16_lr1e-4": ("groups=8", "num_generations=16", "learning_rate=1e-4"),
             "g16_lr3e-4": ("groups=8", "num_generations=16", "learning_rate=3e-4"),
-            "g8_lr1e-4": ("groups=16", "num_generations=8", "learning_rate=1e-4"),
+            "g16_lr5e-4": ("groups=8", "num_generations=16", "learning_rate=5e-4"),  # 1e-3 breaks the policy
             "g8_lr3e-4": ("groups=16", "num_generations=8", "learning_rate=3e-4"),
-            "g16_lr1e-3": ("groups=8", "num_generations=16", "learning_rate=1e-3"),
-            "g16_lr3e-4_big": ("groups=16", "num_generations=16", "learning_rate=3e-4"),
+            "g8_lr3e-4_small": ("groups=8", "num_generations=8", "learning_rate=3e-4"),
+            # as the project's own learner does, where the CPU multiplies it natively
+            "g16_lr3e-4_bf16": ("groups=8", "num_generations=16", "learning_rate=3e-4", "bf16=true"),
         },
     ),
     "imitation": Arm(

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -96,9 +95,9 @@ def _improve(options: Sequence[str], seed: int, folder: Path, track: Track) -> l
     with Process(command, folder, track.threads) as arm:
         while arm.code is None and spent(run) < limit:
             time.sleep(0.2)
-        arm.interrupt()
-    if arm.code not in (0, 130):
-        raise Refused(f"improve ended with {arm.code}: {arm.said}")
+        alone = arm.code  # what it ended with before it was asked to
+    if alone:
+        raise Refused(f"improve ended with {alone}: {arm.said}")
     taken = champions(run, track.marks)
     write_marks(folder, taken)
     return taken
@@ -164,9 +163,10 @@ class Process:
         self._process.wait()
 
     def interrupt(self) -> None:
-        """As by Ctrl-C, and by force if that is not enough."""
+        """Ask it to end, and make it where that is not enough. Ctrl-C would not do: what is started in the background
+        of a script does not hear it."""
         if self.code is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()
             try:
                 self._process.wait(PATIENCE)
             except subprocess.TimeoutExpired:

@@ -211,7 +211,7 @@ def test_a_difference_is_paired_by_problem():
 
 def raced() -> list[Result]:
     rows = [row(BASE, "", stage="race", mark=0, right="1000")]
-    for arm, config in (("trl_grpo", "g8_lr1e-4"), ("expert_iteration", "p128")):
+    for arm, config in (("trl_grpo", "g8_lr3e-4"), ("expert_iteration", "p128")):
         for seed in (0, 1):
             rows += [row(arm, config, stage="race", seed=seed, mark=mark, right=right)
                      for mark, right in ((2, "1100"), (4, "1110" if seed else "1101"))]
@@ -222,7 +222,7 @@ def test_the_table_shows_every_mark_and_the_differences_at_the_last():
     text = table([*raced(), row(), row("imitation", stage="race", split="tot100")], "validation")
     lines = text.splitlines()
     assert sum(line.startswith(("| self-play", "| TRL", "| the shipped")) for line in lines) == 6
-    assert "| TRL's GRPOTrainer (`g8_lr1e-4`) | 4 | 2 | 75.0 % [" in text
+    assert "| TRL's GRPOTrainer (`g8_lr3e-4`) | 4 | 2 | 75.0 % [" in text
     assert "| the shipped policy | 0 | 1 | 25.0 %" in text
     assert "demonstrations" not in text
     [last] = [line for line in lines if "minus" in line]
@@ -242,11 +242,11 @@ def contest(folder: Path, python: str | None = None) -> Race:
 
 def test_what_was_measured_is_not_trained_again(tmp_path: Path):
     race = contest(tmp_path, "/nowhere/python")
-    race.results.append(row("trl_grpo", "g8_lr1e-4"))
-    race.go("trl_grpo", "g8_lr1e-4", 0)
+    race.results.append(row("trl_grpo", "g8_lr3e-4"))
+    race.go("trl_grpo", "g8_lr3e-4", 0)
     assert not (tmp_path / "runs").exists()
     with pytest.raises(OSError, match="nowhere"):
-        race.go("trl_grpo", "g8_lr1e-4", 1)
+        race.go("trl_grpo", "g8_lr3e-4", 1)
 
 
 def program(path: Path, code: str) -> str:

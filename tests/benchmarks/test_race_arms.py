@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 from benchmarks.race.__main__ import domain_arguments
 from benchmarks.race.arms import ARMS, Kind
 from benchmarks.race.measuring import MEASURES, measure, worn
-from benchmarks.race.training import Track, train
+from benchmarks.race.training import PATIENCE, Track, train
 from verifiers.domains.countdown import Countdown
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]  # a busy machine is slow to start processes
@@ -23,11 +26,21 @@ def track(*marks: float) -> Track:
     return Track(domain_arguments(), [], 1, marks)
 
 
+@pytest.fixture
+def deaf() -> Iterator[None]:
+    """As what a script starts in the background: Ctrl-C is not heard, by no process that is started either."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("arm", ["expert_iteration", "rejection_sampling"])
-def test_self_play_goes_on_until_its_time_is_over(tmp_path: Path, arm: str):
+def test_self_play_goes_on_until_its_time_is_over(tmp_path: Path, deaf: None, arm: str):
     common = [option for option in ARMS[arm].common if not option.startswith("budget")]
+    began = time.monotonic()
     taken = train(Kind.IMPROVE, [*common, *SMALL], 0, tmp_path, track(0.0, 0.3))
     assert taken[0].folder is None and taken[0].steps == 0
+    assert time.monotonic() - began < 18 + PATIENCE  # it ended when it was asked to, and was not killed
     assert taken[1].steps >= 1 and 0 < taken[1].seconds <= 18
     assert taken[1].folder == str(tmp_path / "run" / f"generation-{taken[1].steps}")
     assert train(Kind.IMPROVE, [], 0, tmp_path, track(0.3)) == taken

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Callable
@@ -43,6 +44,13 @@ def test_it_is_a_policy(folder: Path) -> None:
     policy = Transformer(str(folder), threads=1)
     assert isinstance(policy, Policy)
     assert policy.max_thought_tokens == 64
+
+
+async def test_a_policy_saved_by_a_trainer_that_needed_no_cache(folder: Path) -> None:
+    before = await greedy(Transformer(str(folder), threads=1))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "use_cache": False}))
+    assert await greedy(Transformer(str(folder), threads=1)) == before
 
 
 def test_loading_starts_no_thread(folder: Path) -> None:
