@@ -172,7 +172,11 @@ class RayPool:
             try:
                 stuck = process.stuck(self._stall, _answer)
             except ray.exceptions.RayTaskError as error:
-                if not isinstance(cause := _cause(error), ImportError):
+                cause = _cause(error)
+                if isinstance(cause, ConnectionError):  # the policy it asks has died, which is seen to in its own turn
+                    process.greet(self._parcel)
+                    continue
+                if not isinstance(cause, ImportError):
                     raise cause from None
                 ray.kill(process.handle, no_restart=False)
                 self._replace(process, cause)

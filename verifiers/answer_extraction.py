@@ -29,8 +29,12 @@ _EITHER = re.compile(r"\s*(?:either|maybe|perhaps|possibly|probably)\b", re.IGNO
 _CLAUSE = re.compile(r"[,;]?\s+(?:because|since|which|so|as|where|for|when|after|and\s+so|i\.e\.|\()(?![A-Za-z])"
                      r"|,\s+not\s")
 _PLAIN_NUMBER = re.compile(r"[-+]?\$?[0-9][0-9,]*(?:\.[0-9]+)?%?")
-_JOINT = re.compile(r"[\s$,.;*]|\\(?:text|mbox)\{|\}|\\[,;:! ()\[\]]|\\q?quad"
-                    r"|\b(?:and|or|also|both|either|maybe|perhaps|possibly|probably)\b")
+_JOINT = re.compile(r"[\s$,.;*()/]|\\(?:text|mbox)\{|\}|\\[,;:! ()\[\]]|\\q?quad"
+                    r"|\b(?:and|or|also|both|either|maybe|perhaps|possibly|probably|else|alternatively|rather)\b")
+_ALTERNATIVE = re.compile(rf"{_OR.pattern}|\balternatively\b|/")  # between boxes
+_AND_ANOTHER = re.compile(r"[\s$*)\]}\\]*,?[\s(]*(?:\\(?:text|mbox)\{\s*)?(?:or|alternatively)(?![A-Za-z])[\s}]*"
+                          r"(?:equivalently|simply|just|also)?((?:[^.\n;,]|\.(?=\d)){1,60})", re.IGNORECASE)
+_DENIED = re.compile(r"\bnot\s*[$*(\\]{0,4}$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -139,13 +143,21 @@ def _readable(text: str, words: bool) -> bool:
 def _of_boxes(text: str, boxes: list[_Commitment]) -> Extraction:
     """The last box, together with those right before it that are joined to it by `and`, a comma or `or`."""
     group, hedged = [boxes[-1]], False
+    if _DENIED.search(text[max(0, group[0].start - 20):group[0].start]):
+        return Extraction(None, "hedged")
     for box in reversed(boxes[-MAX_BOXES:-1]):
         between = text[box.end:group[0].start]
-        if len(between) > 60 or _JOINT.sub("", between) or "\n\n" in between or not re.search(r"[A-Za-z,]", between):
+        other = bool(_ALTERNATIVE.search(between))
+        if len(between) > 60 or _JOINT.sub("", between) or not re.search(r"[A-Za-z,/]", between):
             break
-        hedged = hedged or bool(_OR.search(between))
+        if "\n\n" in between and not other:
+            break
+        hedged = hedged or other
         group.insert(0, box)
     contents = list(dict.fromkeys(box.content.strip() for box in group))
+    more = _AND_ANOTHER.match(text, boxes[-1].end)
+    if more and not _same(more[1].strip(" $*"), contents[-1]):
+        return Extraction(None, "hedged")
     if len(contents) == 1 or (hedged and all(_same(content, contents[-1]) for content in contents)):
         return _judged(contents[-1])
     if hedged:

@@ -25,6 +25,7 @@ from verifiers.math.tree import SCALARS, Choice, Node, Num, Text, TooLarge, Unde
 from verifiers.math.workers import MathWorkers, shared_workers
 
 EXACT = Tolerance()
+_APART = re.compile(r"(?<![\w.]) | (?![\w.])")  # a space that keeps no two words or digits apart
 _INDIAN = re.compile(r"\s*[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}\s*")  # else a list: only against a number
 
 
@@ -169,7 +170,7 @@ def _verbatim(prediction: str, gold: str) -> bool:
     """Are two texts one up to white space, and do they say anything?"""
     if max(len(prediction), len(gold)) > MAX_CHARS:
         return False
-    mine, other = ("".join(text.split()) for text in (prediction, gold))
+    mine, other = (_APART.sub("", " ".join(text.split())) for text in (prediction, gold))
     return mine == other and any(character.isalnum() for character in mine) and "nan" not in mine.lower()
 
 

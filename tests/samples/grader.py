@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from typing import Any
 
 
@@ -28,7 +29,19 @@ def says(problem: dict[str, Any], answer: str) -> Any:
     return {
         "nan": float("nan"), "inf": float("inf"), "two": 2, "minus": -0.01, "text": "1.0", "none": None, "list": [1.0],
         "true": True, "false": False, "one": 1, "tuple": (1,), "third": 1 / 3, "huge": 10**400,
+        "bytes": b"1", "just above": Fraction(10**20 + 1, 10**20),
     }[answer]
+
+
+def forks(problem: dict[str, Any], answer: str) -> float:
+    """Its child says that all is well, later or first."""
+    if answer in ("late", "early"):
+        if os.fork() == 0:
+            time.sleep(0.2 if answer == "late" else 0)
+            return 1.0
+        time.sleep(0.2 if answer == "early" else 0)
+        return 0.0
+    return 0.25
 
 
 def fails(problem: dict[str, Any], answer: str) -> float:

@@ -50,6 +50,11 @@ def test_the_last_committed_answer_counts(text: str, answer: str) -> None:
 @pytest.mark.parametrize(("text", "reason"), [
     ("", "absent"), ("no idea", "absent"), (r"\boxed{4", "absent"), ("The answer is not 42.", "absent"),
     ("What is the answer?", "absent"), (r"\boxed{}", "empty"), ("####", "empty"), ("\ud800\x00\xff", "absent"),
+    (r"\boxed{5} or 6", "hedged"), (r"Either \boxed{5} or else \boxed{6}", "hedged"),
+    (r"\boxed{5}/\boxed{6}", "hedged"),
+    (r"\boxed{5}, alternatively \boxed{6}", "hedged"), (r"\boxed{5} (or \boxed{6})", "hedged"),
+    ("\\boxed{5}\n\nor\n\n\\boxed{6}", "hedged"), (r"The answer is not \boxed{5}.", "hedged"),
+    (r"\boxed{5}\text{ or }6", "hedged"),
     ("The answer is 4 or 5.", "hedged"), ("#### 4 or 5", "hedged"), (r"\boxed{4 \text{ or } 5}", "hedged"),
     (r"Either \boxed{41} or perhaps \boxed{42}", "hedged"), (r"\boxed{41} or maybe \boxed{42}", "hedged"),
     (r"\boxed{41} \text{ or } \boxed{42}", "hedged"), (r"\boxed{41} or $\boxed{42}$", "hedged"),
@@ -86,3 +91,8 @@ def test_any_text_has_an_answer_or_a_reason(noise: str, near: str) -> None:
 def test_a_closed_box_at_the_end_is_found(before: str, number: int) -> None:
     """Whatever stands before it, unless that joins it to another box, which this alphabet cannot make."""
     assert extract_answer(f"{before}\n\nThus \\boxed{{{number}}}").answer == str(number) or before.endswith("\\")
+
+
+@pytest.mark.parametrize("text", [r"so \boxed{\frac12} or 0.5.", r"\boxed{\frac12} or equivalently 0.5"])
+def test_the_same_in_other_words_after_a_box_is_one_answer(text: str) -> None:
+    assert extract_answer(text) == Extraction(r"\frac12")

@@ -293,3 +293,15 @@ def test_mutants_that_the_tests_reject_fail(sandbox: Sandbox) -> None:
     found = verdicts(sandbox, [row for row, _ in kept], [program for _, program in kept])
     assert len(kept) > 200
     assert [row["task_id"] for (row, _), verdict in zip(kept, found, strict=True) if verdict.ok] == []
+
+
+@pytest.mark.parametrize("program", [
+    "def f(x): raise StopIteration", "def f(x): raise StopAsyncIteration",
+    "def f(x):\n    raise type('StopIteration', (Exception,), {})()",
+])
+@pytest.mark.parametrize("code", [
+    "def check(c):\n    for got, want in zip(map(c, [1, 5]), [2, 6]):\n        assert got == want\n",
+    "def check(c):\n    assert all(map(lambda pair: c(pair[0]) == pair[1], [(1, 2), (5, 6)]))\n",
+])
+def test_the_end_of_an_iteration_is_no_pass(sandbox: Sandbox, program: str, code: str) -> None:
+    assert check(program, Suite((AssertTest(code, "check"),), "f"), sandbox).status is Status.WRONG

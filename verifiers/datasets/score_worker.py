@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import resource
 import signal
 import socket
@@ -43,10 +44,19 @@ def called(function: Callable[..., Any], arguments: list[Any]) -> dict[str, Any]
     try:
         value = function(*arguments)
         if not isinstance(value, bool | int | float | str | list | dict | None):
-            value = float(value)  # numpy's numbers and the like
+            value = _plain(value)
         return {"value": value}
     except BaseException as error:  # SystemExit too: whatever ends a call is its own failure
         return {"raised": f"{type(error).__name__}: {str(error)[:300]}"}
+
+
+def _plain(value: Any) -> float:
+    """A number of numpy's or the like. What is just above 1 must not be rounded to it; bytes are no number."""
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{type(value).__name__} is no score")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{value} is no score in [0, 1]")
+    return float(value)
 
 
 def main() -> None:
@@ -65,12 +75,15 @@ def main() -> None:
         say({"refused": f"{type(error).__name__}: {str(error)[:300]}"})
         return
     say({"ready": True})
+    own = os.getpid()
     for line in channel.makefile("rb"):
         request = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, request["seconds"] + _GRACE)
         answer = called(function, request["arguments"])
+        if os.getpid() != own:
+            os._exit(1)  # forked by the function; the answer is the parent's to give
         signal.setitimer(signal.ITIMER_REAL, 0)
-        say(answer)
+        say({**answer, "to": request["id"]})
 
 
 if __name__ == "__main__":

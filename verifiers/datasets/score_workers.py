@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -132,12 +133,16 @@ class _Process:
         deadline = time.monotonic() + seconds
         try:
             self._channel.settimeout(seconds)
-            self._channel.sendall(json.dumps({"seconds": seconds, "arguments": arguments}).encode() + b"\n")
+            request = secrets.token_hex(8)
+            asked = {"id": request, "seconds": seconds, "arguments": arguments}
+            self._channel.sendall(json.dumps(asked).encode() + b"\n")
             answer = self._line(deadline)
         except TimeoutError:
             return Reply(Fate.TIMEOUT, detail=f"no score in {seconds:g} s")
         except (OSError, ValueError) as error:
             return Reply(Fate.LOST, detail=str(error))
+        if not isinstance(answer, dict) or answer.get("to") != request or self._buffer:
+            return Reply(Fate.LOST, detail="the scoring process said what nobody had asked for")
         if "raised" in answer:
             return Reply(Fate.RAISED, detail=str(answer["raised"]))
         return Reply(Fate.VALUE, answer.get("value"))

@@ -215,6 +215,8 @@ class Comparer:
         if set(relation.ops) != {"="}:
             return False
         sides = list(relation.sides)
+        if all(map(is_name, sides)):
+            return False  # A = B is neither A nor B
         named = [index for index in (0, -1) if is_name(sides[index]) and sides[index] != value]
         if named:
             sides.pop(named[0])

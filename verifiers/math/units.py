@@ -30,7 +30,7 @@ _VOLUME = {
     "pint": _F(473176473, 10**12), "cup": _F(2365882365, 10**13),
 }
 _MONEY = {"dollar": _F(1), "usd": _F(1), "buck": _F(1), "cent": _F(1, 100), "penny": _F(1, 100), "dime": _F(1, 10),
-          "nickel": _F(1, 20), "quarter": _F(1, 4)}
+          "nickel": _F(1, 20)}  # a quarter is more often a fraction than a coin
 _CALENDAR = {"month": _F(1), "mo": _F(1), "year": _F(12), "yr": _F(12), "decade": _F(120), "century": _F(1200)}
 _OTHER = {"euro": "euro", "eur": "euro", "gbp": "sterling", "yen": "yen", "rupee": "rupee",
           "n": "newton", "newton": "newton", "j": "joule", "joule": "joule", "w": "watt", "watt": "watt",
@@ -58,12 +58,25 @@ _NOT_LABELS = frozenset(re.findall(r"\w+", """
     because since which that this would could should only there here what who why how with without
     fifths tens tenths hundredth thousandth millionth fourths thirds halves factorial inverse root roots radical below
     zero under squares lakh crore score gross pair couple googol quadrillion mille pi square cubic
+    quarter nth myriad permille permil bps percentage percentile doubled tripled quadrupled halved twice thrice kilo
+    mega giga tera micro nano milli mil mio reciprocal negated conjugate complement transposed transpose cube
+    logarithm log sine cosine tangent exponent divided multiplied factored imaginary choose subtract subtracted add
+    added take taken hex octal binary hexadecimal decimal repeating recurring loss deficit debt down up left west
+    south ago versus rather unless otherwise alternatively except oder roughly nearly almost unlikely likely guess
+    unknown undefined never neither wrongly lies exactly actually instead unsure uncertain either both
 """))
+# Ordinals and number words say more too: three eighths, five six. "Month" and "width" are none.
+_NUMBER_WORD = re.compile(r"(?:\w*illion|hundred|thousand|\w*teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
+                          r"|eleven|twelve|one|two|three|four|five|six|seven|eight|nine|ten)(?:th)?"
+                          r"|(?:six|seven|eigh|nin|eleven|twelf|\w*teen|\w*tie)th|\w{2,}fold")
+_MEGA = re.compile(r"M(?:m|s|g|l|L)|mHz")  # mega is not milli, whatever else case may mean
 _PIECE = re.compile(r"([A-Za-z]+)(?:\s*(?:\^|\*\*)\s*\{?(-?[0-9])\}?)?")
 
 
 def unit_named(name: str, label: bool = False) -> Unit | None:
     """The unit of one word, or a label unit if `label` and the word can be what is counted; else None."""
+    if _MEGA.fullmatch(name):
+        return None
     word = name if name in _CASED else name.lower() if len(name) > 1 else name
     if len(name) == 1 and name.isupper() and name not in _CASED:
         return None
@@ -86,7 +99,8 @@ def unit_named(name: str, label: bool = False) -> Unit | None:
 
 def _says_more(word: str) -> bool:
     """Does a word change the number before it, so that it is no label?"""
-    return any(form in _NOT_LABELS or form in MULTIPLIERS for form in (word, word.removesuffix("s")))
+    return any(form in _NOT_LABELS or form in MULTIPLIERS or _NUMBER_WORD.fullmatch(form)
+               for form in (word, word.removesuffix("s")))
 
 
 def _singular(word: str) -> str:

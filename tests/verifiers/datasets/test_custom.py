@@ -55,6 +55,7 @@ def test_scores() -> None:
     ("third", Status.WRONG, 1 / 3), ("nan", Status.ERROR, 0.0), ("inf", Status.ERROR, 0.0), ("two", Status.ERROR, 0.0),
     ("minus", Status.ERROR, 0.0), ("text", Status.ERROR, 0.0), ("none", Status.ERROR, 0.0), ("list", Status.ERROR, 0.0),
     ("tuple", Status.ERROR, 0.0), ("huge", Status.ERROR, 0.0), ("no such key", Status.ERROR, 0.0),
+    ("bytes", Status.ERROR, 0.0), ("just above", Status.ERROR, 0.0),
 ])
 def test_what_is_no_score_is_an_error(said: str, status: Status, reward: float) -> None:
     domain = custom("says")
@@ -79,6 +80,16 @@ def test_failures_end_in_time_and_leave_nothing(way: str, status: Status) -> Non
     assert again.status is Status.ERROR and "KeyError" in again.detail
     domain.close()
     assert children() <= before
+
+
+@pytest.mark.parametrize("way", ["late", "early"])
+def test_a_child_does_not_answer(way: str) -> None:
+    domain = custom("forks", workers=1)
+    problem = next(domain.problems("all", 0))
+    assert domain.check(problem, way).reward == 0.0
+    time.sleep(0.4)
+    assert domain.check(problem, "plain").reward == 0.25
+    domain.close()
 
 
 def test_what_it_prints_is_no_answer() -> None:
