@@ -103,8 +103,6 @@ def cover(
     others = sorted((leaf for leaf in _leaves(states) if leaf not in imitated),
                     key=lambda leaf: derive_seed("valued", *leaf))
     leaves = _leaves([*edges, *others[:valued]])
-    if not leaves and states:
-        leaves = [()]
     seen: set[Path] = set()
     lessons = []
     for leaf in leaves:

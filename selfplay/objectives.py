@@ -72,7 +72,7 @@ class ExpertIteration(_Imitation):
             is the best of many lines, and a value is of one.
         least: shares of the improved policy below this are not worth a sequence of their own; in [0, 1).
         valued: lines of a problem at most that teach nothing but values. Most lines fail: with all of them, two thirds
-            of the tokens of a training were theirs, and the policy learned less.
+            of the tokens of a training were theirs, for no gain that could be seen.
     """
 
     name: ClassVar[str] = "expert_iteration"

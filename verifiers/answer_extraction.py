@@ -32,8 +32,10 @@ _PLAIN_NUMBER = re.compile(r"[-+]?\$?[0-9][0-9,]*(?:\.[0-9]+)?%?")
 _JOINT = re.compile(r"[\s$,.;*()/]|\\(?:text|mbox)\{|\}|\\[,;:! ()\[\]]|\\q?quad"
                     r"|\b(?:and|or|also|both|either|maybe|perhaps|possibly|probably|else|alternatively|rather)\b")
 _ALTERNATIVE = re.compile(rf"{_OR.pattern}|\balternatively\b|/")  # between boxes
-_AND_ANOTHER = re.compile(r"[\s$*)\]}\\]*,?[\s(]*(?:\\(?:text|mbox)\{\s*)?(?:or|alternatively)(?![A-Za-z])[\s}]*"
-                          r"(?:equivalently|simply|just|also)?((?:[^.\n;,]|\.(?=\d)){1,60})", re.IGNORECASE)
+# After the last box, in its paragraph. All repeats are bounded: what stands there is anybody's.
+_AND_ANOTHER = re.compile(r"(?:(?!\n\s{0,9}\n)[\s$*)\]}\\]){0,20},?[ (]{0,3}(?:\\(?:text|mbox)\{\s{0,3})?"
+                          r"(?:or|alternatively)(?![A-Za-z])[ }]{0,3}(?:equivalently|simply|just|also)?"
+                          r"((?:[^.\n;,]|\.(?=\d)){1,60})", re.IGNORECASE)
 _DENIED = re.compile(r"\bnot\s*[$*(\\]{0,4}$", re.IGNORECASE)
 
 
@@ -141,15 +143,16 @@ def _readable(text: str, words: bool) -> bool:
 
 
 def _of_boxes(text: str, boxes: list[_Commitment]) -> Extraction:
-    """The last box, together with those right before it that are joined to it by `and`, a comma or `or`."""
+    """The last box, together with those right before it that are joined to it by `and`, a comma, `or` or `/`; hedged if
+    it is denied, or another answer stands beside it."""
     group, hedged = [boxes[-1]], False
     if _DENIED.search(text[max(0, group[0].start - 20):group[0].start]):
         return Extraction(None, "hedged")
     for box in reversed(boxes[-MAX_BOXES:-1]):
         between = text[box.end:group[0].start]
-        other = bool(_ALTERNATIVE.search(between))
         if len(between) > 60 or _JOINT.sub("", between) or not re.search(r"[A-Za-z,/]", between):
             break
+        other = bool(_ALTERNATIVE.search(between))
         if "\n\n" in between and not other:
             break
         hedged = hedged or other

@@ -161,7 +161,7 @@ async def test_progress_moves() -> None:
     seen = [one.progress]
     async for _ in one.play(jobs(3)):
         seen.append(one.progress)
-    assert seen == sorted(seen) and seen[1] > seen[0] and seen[-1] > seen[1]  # two may end before one is told of
+    assert seen == sorted(seen) and seen[-1] > seen[0]  # several games may end before one is told of
 
 
 async def test_any_searcher_that_has_a_tree() -> None:

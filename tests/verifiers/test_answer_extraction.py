@@ -96,3 +96,10 @@ def test_a_closed_box_at_the_end_is_found(before: str, number: int) -> None:
 @pytest.mark.parametrize("text", [r"so \boxed{\frac12} or 0.5.", r"\boxed{\frac12} or equivalently 0.5"])
 def test_the_same_in_other_words_after_a_box_is_one_answer(text: str) -> None:
     assert extract_answer(text) == Extraction(r"\frac12")
+
+
+@pytest.mark.parametrize("after", ["\n\nOr we could have tried all numbers.", " " * 900_000 + "or 6", "\\" * 900_000])
+def test_what_stands_far_from_a_box_is_no_other_answer_and_takes_no_time(after: str) -> None:
+    began = time.monotonic()
+    assert extract_answer(rf"\boxed{{5}}{after}") == Extraction("5")
+    assert time.monotonic() - began < 5

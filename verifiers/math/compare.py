@@ -215,8 +215,9 @@ class Comparer:
         if set(relation.ops) != {"="}:
             return False
         sides = list(relation.sides)
-        if all(map(is_name, sides)):
-            return False  # A = B is neither A nor B
+        if all(map(is_name, sides)):  # y = x says what y is, not x; and of two options, A = B, it chooses none
+            options = all(isinstance(side, Sym) and side.name.isupper() for side in sides)
+            return False if options else self.equal(sides[-1], value)
         named = [index for index in (0, -1) if is_name(sides[index]) and sides[index] != value]
         if named:
             sides.pop(named[0])

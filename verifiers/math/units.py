@@ -59,16 +59,21 @@ _NOT_LABELS = frozenset(re.findall(r"\w+", """
     fifths tens tenths hundredth thousandth millionth fourths thirds halves factorial inverse root roots radical below
     zero under squares lakh crore score gross pair couple googol quadrillion mille pi square cubic
     quarter nth myriad permille permil bps percentage percentile doubled tripled quadrupled halved twice thrice kilo
-    mega giga tera micro nano milli mil mio reciprocal negated conjugate complement transposed transpose cube
-    logarithm log sine cosine tangent exponent divided multiplied factored imaginary choose subtract subtracted add
-    added take taken hex octal binary hexadecimal decimal repeating recurring loss deficit debt down up left west
-    south ago versus rather unless otherwise alternatively except oder roughly nearly almost unlikely likely guess
-    unknown undefined never neither wrongly lies exactly actually instead unsure uncertain either both
+    mega giga tera micro nano milli mil mio negated transposed divided multiplied factored imaginary choose subtract
+    subtracted take hex octal binary hexadecimal repeating recurring loss down west south ago versus rather unless
+    otherwise alternatively except oder roughly nearly almost unlikely likely guess unknown undefined never neither
+    wrongly lies instead unsure uncertain either
 """))
+# One of these is an operation on the number, several are counted: `3 cube`, `27 cubes`.
+_OPERATIONS = frozenset(("complement", "conjugate", "cosine", "cube", "debt", "decimal", "deficit", "exponent", "log",
+                         "logarithm", "reciprocal", "sine", "tangent", "transpose"))
 # Ordinals and number words say more too: three eighths, five six. "Month" and "width" are none.
-_NUMBER_WORD = re.compile(r"(?:\w*illion|hundred|thousand|\w*teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
-                          r"|eleven|twelve|one|two|three|four|five|six|seven|eight|nine|ten)(?:th)?"
-                          r"|(?:six|seven|eigh|nin|eleven|twelf|\w*teen|\w*tie)th|\w{2,}fold")
+_TEENS, _TENS = "(?:thir|four|fif|six|seven|eigh|nine)teen", "(?:twen|thir|for|fif|six|seven|eigh|nine)t"
+_SMALL = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+_LARGE = r"\w*illion|hundred|thousand"
+_NUMBER_WORD = re.compile(rf"{_LARGE}|{_TEENS}|{_TENS}y|{_SMALL}"
+                          rf"|(?:{_LARGE}|{_TEENS}|{_TENS}ie|four|six|seven|eigh|nin|ten|eleven|twelf)th"
+                          rf"|(?:{_SMALL}|{_LARGE}|mani)fold")
 _MEGA = re.compile(r"M(?:m|s|g|l|L)|mHz")  # mega is not milli, whatever else case may mean
 _PIECE = re.compile(r"([A-Za-z]+)(?:\s*(?:\^|\*\*)\s*\{?(-?[0-9])\}?)?")
 
@@ -99,8 +104,8 @@ def unit_named(name: str, label: bool = False) -> Unit | None:
 
 def _says_more(word: str) -> bool:
     """Does a word change the number before it, so that it is no label?"""
-    return any(form in _NOT_LABELS or form in MULTIPLIERS or _NUMBER_WORD.fullmatch(form)
-               for form in (word, word.removesuffix("s")))
+    return word in _OPERATIONS or any(form in _NOT_LABELS or form in MULTIPLIERS or _NUMBER_WORD.fullmatch(form)
+                                      for form in (word, word.removesuffix("s")))
 
 
 def _singular(word: str) -> str:
