@@ -88,13 +88,18 @@ class Verdict:
         status: see Status.
         reward: in [0, 1]; 1 only for CORRECT.
         evidence: see Evidence.
-        detail: one line for people; may quote untrusted text, so never markup.
+        detail: one line for people; may quote untrusted text, so never markup. What no file can hold (a lone surrogate)
+            is escaped.
     """
 
     status: Status
     reward: float = 0.0
     evidence: Evidence = Evidence.NONE
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        told = self.detail.encode("utf-8", "backslashreplace").decode("utf-8")
+        object.__setattr__(self, "detail", told)
 
     @property
     def ok(self) -> bool:

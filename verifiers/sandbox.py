@@ -63,7 +63,7 @@ class Sandbox:
         self._owner, self._lock, self._closed = os.getpid(), threading.Lock(), False
         cores = len(os.sched_getaffinity(0))
         # Together fewer than a zygote has rooms for.
-        self._fast, self._slow, self._checks = Lane(min(2 * cores, 64)), Lane(min(4 * cores, 128)), Lane(_CHECKS)
+        self._fast, self._slow, self._checks = Lane(min(2 * cores, 64)), Lane(min(2 * cores, 64)), Lane(_CHECKS)
         self.threads = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="sandbox")
         self._zygote = ZygoteProcess()
         try:

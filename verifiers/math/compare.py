@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from verifiers.math.exact import always_defined, rational
-from verifiers.math.lists import is_name, members, values_of
+from verifiers.math.lists import assigned, is_name, members, unnamed, values_of
 from verifiers.math.tolerance import Tolerance
 from verifiers.math.tree import (
     SCALARS,
@@ -109,9 +109,14 @@ class Comparer:
 
     def sequences(self, p: Seq, g: Seq) -> Truth:
         brackets = [(node.opening.replace("<", "("), node.closing.replace(">", ")")) for node in (p, g)]
-        if brackets[0] != brackets[1] or len(p.items) != len(g.items):
+        if brackets[0] != brackets[1]:
             return False
-        return every(self.equal(a, b) for a, b in zip(p.items, g.items, strict=True))
+        return self.in_order(p.items, g.items)
+
+    def in_order(self, mine: Sequence[Node], other: Sequence[Node]) -> Truth:
+        if len(mine) != len(other):
+            return False
+        return every(self.equal(a, b) for a, b in zip(mine, other, strict=True))
 
     def quantities(self, p: Node, g: Node) -> Truth:
         if isinstance(p, Relation) or isinstance(g, Relation):
@@ -144,7 +149,15 @@ class Comparer:
         return self.equal(p, g.value) if isinstance(g, Degree) and self.policy.bare_numbers else False
 
     def collections(self, p: Node, g: Node) -> Truth:
-        """Lists are multisets, and sets are sets; a list without repetition may stand for a set."""
+        """Lists are multisets, and sets are sets; a list without repetition may stand for a set. Values of several
+        names are told in order: the gold's own, or that of the names."""
+        ours, theirs = assigned(p), assigned(g)
+        if (ours and isinstance(g, SetOf)) or (theirs and isinstance(p, SetOf)):
+            return False
+        if ours and (bare := unnamed(g)):
+            return self.in_order([value for _, value in sorted(ours, key=lambda pair: pair[0])], bare)
+        if theirs and (bare := unnamed(p)):
+            return self.in_order(bare, [value for _, value in theirs])
         mine, other = members(p), members(g)
         if mine is None or other is None:
             if isinstance(p, SetOf) and len(p.items) == 1 and isinstance(g, SCALARS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -68,6 +68,23 @@ def values_of(items: list[Node]) -> tuple[str, list[Node]]:
     if len(names) > 1 or any(isinstance(item, Relation) for item in others):
         return "", items
     return names.pop(), [item if pair is None else pair[1] for item, pair in zip(items, pairs, strict=True)]
+
+
+def assigned(node: Node) -> list[tuple[str, Node]]:
+    """The names and values of `x = 1, y = 2`, in the order given; empty where fewer than two names get one each."""
+    if not isinstance(node, ListOf):
+        return []
+    pairs = [(item.sides[0].name, item.sides[1]) for item in node.items if isinstance(item, Relation)
+             and item.ops == ("=",) and isinstance(item.sides[0], Sym)]
+    names = {name for name, _ in pairs}
+    return pairs if len(names) == len(node.items) > 1 else []
+
+
+def unnamed(node: Node) -> Sequence[Node]:
+    """The items of a list or an ordered tuple that names none of them; else empty."""
+    listed = isinstance(node, ListOf) or (isinstance(node, Seq) and node.opening + node.closing == "()")
+    items: Sequence[Node] = getattr(node, "items", ()) if listed else ()
+    return () if any(isinstance(item, Relation) or has(item, PlusMinus) for item in items) else items
 
 
 def signs_written_out(node: Node) -> list[Node]:

@@ -13,7 +13,7 @@ from collections import deque
 from verifiers.warden.stop import Stop, Stopped
 
 NEWEST, OLDEST = 0, 1
-_SHARES = (3, 1)  # of the time, by end
+_SHARES = (7, 1)  # of the time, by end
 
 
 class _Waiter:
@@ -24,7 +24,7 @@ class _Waiter:
 
 
 class Lane:
-    """At most `capacity` jobs at once. Of a full lane's time the newest waiters get three quarters, the oldest one.
+    """At most `capacity` jobs at once. Of a full lane's time the newest waiters get seven eighths, the oldest one.
 
     In plain order of arrival a newcomer would wait for the whole crowd; newest first alone could starve the oldest.
     """

@@ -42,17 +42,18 @@ def test_a_lane_holds_no_more_than_its_capacity() -> None:
     assert lane.try_enter() and not lane.try_enter()
 
 
-def test_the_newest_get_three_quarters_of_the_time_and_the_oldest_one() -> None:
+def test_the_newest_get_seven_eighths_of_the_time_and_the_oldest_one() -> None:
     lane = Lane(1)
     lane.enter(Stop())
-    crowd = Crowd(lane, 6)
+    crowd = Crowd(lane, 10)
     end = NEWEST
-    for count in range(1, 7):
+    for count in range(1, 11):
         lane.leave(end, 1.0)
         until(lambda count=count: len(crowd.served) == count)  # type: ignore[misc]
         end = crowd.ends[-1]
-    # One second went to the newest at first, so the oldest is due; its second then pays for three newcomers.
-    assert crowd.served == [0, 5, 4, 3, 1, 2] and crowd.ends == [OLDEST, NEWEST, NEWEST, NEWEST, OLDEST, NEWEST]
+    # One second went to the newest at first, so the oldest is due; its second then pays for seven newcomers.
+    assert crowd.served == [0, 9, 8, 7, 6, 5, 4, 3, 1, 2]
+    assert crowd.ends == [OLDEST, *[NEWEST] * 7, OLDEST, NEWEST]
     for thread in crowd.threads:
         thread.join(5)
 
