@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from policy.base import Policy
 from selfplay.adapters import content_key, pack
@@ -28,8 +28,8 @@ class Store(Protocol):
         """When this returns they are safe. Trajectories that are in it already change nothing."""
         ...
 
-    def trajectories(self, generations: int) -> Iterable[Trajectory]:
-        """What is in it of a generation, each once."""
+    def batch(self, generation: int, ids: Iterable[str]) -> list[Trajectory]:
+        """What was appended together with just these episode ids; empty if that is not in it."""
         ...
 
 
@@ -151,15 +151,24 @@ class LocalPool:
 
     def _trajectories(self, jobs: Iterable[Job]) -> Generator[Trajectory, None, None]:
         played = self._player.play(jobs)
+        asking: asyncio.Task[Any] | None = None
 
         async def following() -> Trajectory | None:
+            nonlocal asking
+            asking = asyncio.current_task()
             return await anext(played, None)
+
+        async def ended() -> None:
+            if asking is not None and not asking.done():  # a signal's exception ended the loop in the middle of it
+                asking.cancel()
+                await asyncio.wait([asking])
+            await played.aclose()
 
         try:
             while (trajectory := self._runner.run(following())) is not None:
                 yield trajectory
         finally:
-            self._runner.run(played.aclose())
+            self._runner.run(ended())
 
     def _saved(self, unsaved: list[Trajectory]) -> Iterator[Done]:
         """Store them, then tell of them."""

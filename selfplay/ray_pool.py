@@ -9,6 +9,7 @@ Ray is imported in functions, after `join` has set what it reads from the enviro
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -147,12 +148,14 @@ class RayPool:
         yield from done
 
     def _lost(self, jobs: Sequence[Job], work: Dispatcher) -> Iterator[Done]:
-        """Jobs of a dead worker: tell of those that were stored before it died, have the others played again."""
-        ids = {job.episode_id for job in jobs}
+        """Jobs of a dead worker: tell of what it stored before it died (a chunk of a generation at once: see save),
+        have the rest played again."""
+        ids: defaultdict[int, list[str]] = defaultdict(list)
+        for job in jobs:
+            ids[job.generation].append(job.episode_id)
         stored = {
             trajectory.episode_id: Done.of(trajectory, "a worker that died")
-            for generation in sorted({job.generation for job in jobs})
-            for trajectory in self._store.trajectories(generation) if trajectory.episode_id in ids
+            for generation, some in sorted(ids.items()) for trajectory in self._store.batch(generation, some)
         }  # fmt: skip
         yield from stored.values()
         given_up = work.died([job for job in jobs if job.episode_id not in stored])

@@ -92,11 +92,19 @@ class Store:
         if not trajectories:
             return
         distinct = {trajectory.episode_id: trajectory for trajectory in trajectories}
-        name = f"journal/{generation}/{_hash(distinct)}{_SUFFIX}"
+        name = _batch(generation, distinct)
         if any(self._scan([name], lambda _, ids: iter([True]))):
             self._folder.settle(name)  # whoever wrote it may have been killed before it was safe
         else:
             self._folder.write(name, schema.to_parquet(schema.to_table(distinct.values())))
+
+    def batch(self, generation: int, ids: Iterable[str]) -> list[Trajectory]:
+        """What was appended together with just these episode ids; empty if that is not in the journal (any more).
+
+        One look at one file, however much the generation holds.
+        """
+        found = self._scan([_batch(generation, ids)], lambda file, _: schema.rows(file, schema.SCHEMA.names))
+        return [schema.from_row(schema.unescaped(row)) for row in found]
 
     def generations(self) -> list[int]:
         """The generations that hold anything, in order."""
@@ -242,6 +250,10 @@ class Store:
             moved = None
         reason = str(error).partition("\n")[0] or type(error).__name__
         self.damaged.append(Damage(path, reason, moved))
+
+
+def _batch(generation: int, ids: Iterable[str]) -> str:
+    return f"journal/{generation}/{_hash(ids)}{_SUFFIX}"
 
 
 def _hash(ids: Iterable[str]) -> str:

@@ -34,6 +34,11 @@ def timeless(trajectory: Trajectory) -> Trajectory:
     return replace(trajectory, seconds=0.0)
 
 
+def _batch(batches: Iterable[list[Trajectory]], ids: Iterable[str]) -> list[Trajectory]:
+    wanted = set(ids)
+    return next((batch for batch in batches if {trajectory.episode_id for trajectory in batch} == wanted), [])
+
+
 @dataclass
 class Memory:
     """A store that keeps every batch as it came."""
@@ -45,6 +50,9 @@ class Memory:
         if self.full:
             raise OSError("no space left")
         self.batches.append((generation, list(trajectories)))
+
+    def batch(self, generation: int, ids: Iterable[str]) -> list[Trajectory]:
+        return _batch((list(batch) for number, batch in self.batches if number == generation), ids)
 
     def trajectories(self, generations: int) -> Iterator[Trajectory]:
         return (trajectory for generation, batch in self.batches if generation == generations for trajectory in batch)
@@ -64,6 +72,9 @@ class Shelf:
         name = f"{generation}-{uuid.uuid4().hex}"
         (self.folder / f".{name}").write_bytes(pickle.dumps(list(trajectories)))
         (self.folder / f".{name}").rename(self.folder / name)
+
+    def batch(self, generation: int, ids: Iterable[str]) -> list[Trajectory]:
+        return _batch((pickle.loads(file.read_bytes()) for file in self.folder.glob(f"{generation}-*")), ids)
 
     def trajectories(self, generations: int) -> Iterator[Trajectory]:
         seen: set[str] = set()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from policy.base import Thought
 from policy.uniform import Uniform
 from selfplay.pool import Done, LocalPool, Pool
 from tests.selfplay.fakes import DOMAIN, Factory, Memory, jobs, timeless
@@ -79,6 +85,35 @@ def test_what_has_been_played_is_stored_though_nobody_waits(
     assert 4 <= len(first) < 20
     list(pool.play(jobs(20), None))
     assert {timeless(t) for t in store.trajectories(0)} >= set(first)
+    pool.close()
+
+
+class Signalled(Dressed):
+    """A policy during whose third step a signal's handler raises, in the event loop."""
+
+    steps = 0
+
+    async def propose(self, *args: Any, **options: Any) -> list[Thought]:
+        self.steps += 1
+        if self.steps == 3:
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.05)
+        return await super().propose(*args, **options)
+
+
+def test_a_signal_in_the_middle_of_a_step_ends_it_cleanly() -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    policy, store = Signalled(), Memory()
+    pool = LocalPool(Factory().player(policy), store)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(pool.play(jobs(9), None))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert policy.steps >= 3 and len(list(pool.play(jobs(9), None))) == 9  # and the loop can be used again
     pool.close()
 
 

@@ -94,6 +94,19 @@ def test_a_retried_append_counts_once(url: str) -> None:
     assert len(files(opened)) == 1 and all_ids(opened) == sorted(ids(batch(0, 6)))
 
 
+def test_a_batch_is_found_by_its_ids_alone(url: str) -> None:
+    opened, first, second = Store(url), batch(0, 3), batch(3, 2)
+    opened.append(0, first)
+    opened.append(0, second)
+    assert sorted(ids(opened.batch(0, reversed(ids(first))))) == sorted(ids(first))
+    assert opened.batch(0, ids(second))[0] in second
+    for other in (ids(first)[:2], [*ids(first), *ids(second)], []):
+        assert opened.batch(0, other) == []
+    assert opened.batch(1, ids(first)) == []
+    opened.compact(0)
+    assert opened.batch(0, ids(first)) == []
+
+
 def test_what_comes_late_is_compacted_later(url: str) -> None:
     opened = Store(url)
     for first in (0, 3, 2):  # the last one repeats a row that is in a part by then
