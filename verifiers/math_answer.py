@@ -182,7 +182,8 @@ def _compared(truth: Truth) -> Comparison:
 
 def _request(prediction: str, gold: str, policy: Tolerance) -> dict[str, Any]:
     return {"prediction": prediction, "gold": gold, "relative": str(policy.relative), "digits": policy.digits,
-            "bare_numbers": policy.bare_numbers}
+            "bare_numbers": policy.bare_numbers,
+            "counted": None if policy.counted is None else sorted(policy.counted)}
 
 
 def _told(answer: Answer) -> Comparison:

@@ -5,6 +5,7 @@ Cobbe et al. 2021 (arXiv:2110.14168) for GSM8K, Hendrycks et al. 2021 (arXiv:210
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from verifiers import math_answer
@@ -14,6 +15,7 @@ from verifiers.datasets.domain import DatasetDomain, question_id
 from verifiers.datasets.rows import BadRow, Row, text_field
 from verifiers.datasets.text_judge import JUDGES, TextJudge
 from verifiers.math.tolerance import Tolerance
+from verifiers.math.units import words_of
 
 MAX_ANSWER_CHARS = 1_000_000
 
@@ -58,7 +60,8 @@ class QuestionAnswers(DatasetDomain):
         if extraction.reason == "hedged" or (extraction.answer is None and hedges(answer)):
             return unparsable("the answer names several")
         said = answer if extraction.answer is None else extraction.answer
-        return math_answer.check(said, reference, self._tolerance)
+        policy = replace(self._tolerance, counted=words_of(problem.prompt))
+        return math_answer.check(said, reference, policy)
 
     def judge(self) -> TextJudge:
         return JUDGES["committed"]

@@ -33,6 +33,7 @@ from verifiers.math.tree import (
     has,
     walk,
 )
+from verifiers.math.units import LABEL
 
 
 def canonical(answer: str) -> str:
@@ -103,9 +104,8 @@ def _quantity(node: Quantity) -> str:
     value = rational(node.value) if isinstance(node.value, SCALARS) else None
     if value is None:
         return _named(node)
-    names = {name for name, _ in node.unit.dimensions}
     number = _number(bounded(value * node.unit.scale))
-    if node.unit.dimensions == (("money", 1),) or all(name.startswith("label ") for name in names):
+    if node.unit.dimensions == (("money", 1),) or all(name.startswith(LABEL) for name, _ in node.unit.dimensions):
         return number
     return f"{number} {node.unit.dimensions}"
 

@@ -37,10 +37,11 @@ from verifiers.math.tree import (
     SetOp,
     Sym,
     Text,
+    Unit,
     has,
     symbols,
 )
-from verifiers.math.units import joined, raised, unit_named
+from verifiers.math.units import joined, labels_of, raised, unit_named
 
 Truth = bool | None
 
@@ -134,9 +135,13 @@ class Comparer:
                 return self.equal(p.value, g.value)
             return self.equal(*(Mul((side.value, Num(side.unit.scale))) for side in (p, g)))
         if isinstance(p, Quantity):  # the gold has no unit: the problem's words name it
-            return self.equal(p.value, g)
+            return self.equal(p.value, g) if self.counts(p.unit) else False
         assert isinstance(g, Quantity)
         return self.equal(p, g.value) if self.policy.bare_numbers else False
+
+    def counts(self, unit: Unit) -> bool:
+        """Is this a unit that is known, or else what the problem counts?"""
+        return self.policy.counted is None or self.policy.counted.issuperset(labels_of(unit))
 
     def angles(self, p: Node, g: Node) -> Truth:
         """A degree sign may be left out by the gold, and angles may be given in parts of pi."""

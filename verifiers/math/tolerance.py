@@ -14,11 +14,14 @@ class Tolerance:
         relative: largest |prediction - gold| / |gold|; 0 is exact.
         digits: significant digits of the gold that the prediction must round to; None is all of them.
         bare_numbers: accept 5 where the gold is 5 hours, because the problem names the unit.
+        counted: words (see units.words_of) of which an unknown one after a number must be one, where the gold is the
+            bare number: `18 eggs` is 18 if the problem speaks of eggs. None: any word that is not known to say more.
     """
 
     relative: Fraction = Fraction(0)
     digits: int | None = None
     bare_numbers: bool = False
+    counted: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         if self.relative < 0 or self.relative >= 1 or (self.digits is not None and not 1 <= self.digits <= 50):

@@ -75,6 +75,7 @@ _NUMBER_WORD = re.compile(rf"{_LARGE}|{_TEENS}|{_TENS}y|{_SMALL}"
                           rf"|(?:{_LARGE}|{_TEENS}|{_TENS}ie|four|six|seven|eigh|nin|ten|eleven|twelf)th"
                           rf"|(?:{_SMALL}|{_LARGE}|mani)fold")
 _MEGA = re.compile(r"M(?:m|s|g|l|L)|mHz")  # mega is not milli, whatever else case may mean
+LABEL = "label "  # begins the dimension of what is merely counted
 _PIECE = re.compile(r"([A-Za-z]+)(?:\s*(?:\^|\*\*)\s*\{?(-?[0-9])\}?)?")
 
 
@@ -98,7 +99,7 @@ def unit_named(name: str, label: bool = False) -> Unit | None:
         if candidate in _OTHER:
             return Unit(_F(1), ((_OTHER[candidate], 1),))
     if label and len(word) >= 3 and not _says_more(word):
-        return Unit(_F(1), ((f"label {_singular(word)}", 1),))
+        return Unit(_F(1), ((f"{LABEL}{_singular(word)}", 1),))
     return None
 
 
@@ -106,6 +107,18 @@ def _says_more(word: str) -> bool:
     """Does a word change the number before it, so that it is no label?"""
     return word in _OPERATIONS or any(form in _NOT_LABELS or form in MULTIPLIERS or _NUMBER_WORD.fullmatch(form)
                                       for form in (word, word.removesuffix("s")))
+
+
+def words_of(text: str) -> frozenset[str]:
+    """The words of a problem, in lower case, each in the singular too."""
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    return frozenset((*words, *map(_singular, words)))
+
+
+def labels_of(unit: Unit) -> list[str]:
+    """The words in a unit that are no known one."""
+    return [word for name, _ in unit.dimensions if name.startswith(LABEL)
+            for word in name.removeprefix(LABEL).split()]
 
 
 def _singular(word: str) -> str:
@@ -155,7 +168,7 @@ def _product(text: str, label: bool) -> Unit | None:
     if len(words) > 1 and label and all(word.isalpha() and len(word) > 2 for word in words):
         if len(words) > 2 or any(_says_more(word.lower()) for word in words):
             return None
-        return Unit(_F(1), ((f"label {_singular(' '.join(words).lower())}", 1),))
+        return Unit(_F(1), ((f"{LABEL}{_singular(' '.join(words).lower())}", 1),))
     match = _PIECE.fullmatch(text)
     if match is None:
         return None

@@ -38,7 +38,8 @@ def outcome(request: dict[str, Any]) -> dict[str, Any]:
     from verifiers.math.tree import TooLarge, Undefined, Unparsable
 
     prediction, gold = request["prediction"], request["gold"]
-    policy = Tolerance(Fraction(request["relative"]), request["digits"], request["bare_numbers"])
+    policy = Tolerance(Fraction(request["relative"]), request["digits"], request["bare_numbers"],
+                       None if request["counted"] is None else frozenset(request["counted"]))
     try:
         truth = SymbolicComparer(policy, seed_of(prediction, gold)).equal(read(prediction), read(gold))
     except Unparsable as error:
@@ -115,7 +116,8 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     for prediction, gold in _WARM:
-        outcome({"prediction": prediction, "gold": gold, "relative": "0", "digits": None, "bare_numbers": False})
+        outcome({"prediction": prediction, "gold": gold, "relative": "0", "digits": None, "bare_numbers": False,
+                 "counted": None})
     gc.collect()
     gc.freeze()
     serve(socket.socket(fileno=handle), parent, limits)

@@ -111,6 +111,18 @@ def test_tolerance_is_the_problems_policy(tmp_path: Path) -> None:
         assert domain.check(problem, answer).ok is fits, (options, answer)
 
 
+@pytest.mark.parametrize(("answer", "fits"), [
+    ("9 eggs", True), ("9 egg", True), ("9 duck eggs", True), ("9 dollars", True), ("$9", True), ("9", True),
+    ("9 zonks", False), ("9 duck zonks", False), ("9 dozens", False), ("9 eggses", False), ("9 unrelated", False),
+    ("9 eggs per duck", True), ("9 eggs per zonk", False), ("8 eggs", False), ("x = 9 zonks", False), ("9 km", True),
+])
+def test_what_is_counted_is_what_the_problem_speaks_of(answer: str, fits: bool, tmp_path: Path) -> None:
+    path = rows_file(tmp_path, {"question": "A duck lays 3 Eggs a day. How many eggs in 3 days?", "answer": "#### 9"})
+    domain = gsm8k(path)
+    [problem] = domain.problems("all", 0)
+    assert domain.check(problem, answer).ok is fits
+
+
 def test_a_sealed_problem_cannot_be_graded_and_an_asked_one_has_no_reference() -> None:
     domain = gsm8k(None)
     problem = domain.parse("How many legs has a cat?")
