@@ -22,8 +22,6 @@ from verifiers.unit_tests import acheck
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "conformance"
 MATH = [path for path in (math.OWN, SHARED / "math_adversarial.jsonl") if path.exists()]
 CODE = [path for path in (code.OWN_SUITE, SHARED / "code_hostile.jsonl") if path.exists()]
-# Several sandboxes share the processors and know nothing of each other: the clock must be more patient.
-PATIENT = Limits(wall_seconds=60.0)
 ENDLESS = {"program": "def f():\n    while True: pass", "entry_point": "f", "tests": [[[], 1]]}
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
@@ -83,7 +81,7 @@ class InThreads:
     """An actor that checks from eight threads of its own."""
 
     def __init__(self) -> None:
-        self.sandbox = Sandbox(PATIENT)
+        self.sandbox = Sandbox()
 
     def answers(self, path: Path) -> tuple[str, ...]:
         return math.run(path, threads=8).mismatched
@@ -96,7 +94,7 @@ class InEventLoop:
     """An actor whose methods are coroutines."""
 
     def __init__(self) -> None:
-        self.sandbox = Sandbox(PATIENT)
+        self.sandbox = Sandbox()
 
     async def answers(self, path: Path) -> tuple[str, ...]:
         return await mismatched_answers(path)
