@@ -238,7 +238,8 @@ class _Run:
             if how.anchor:
                 shared = base is not None and how.anchor_to == "base"
                 anchor = base if shared else trainee.refer(batch.tokens, how.anchor_to)
-            found = terms(trainee.read(batch.tokens), trainee.head, batch, objective.loss, base, anchor)
+            found = terms(trainee.read(batch.tokens), trainee.head, batch, objective.loss, base, anchor,
+                          shared=not objective.on_policy)
         loss = found.objective + found.imitation + how.value_weight * found.value + how.anchor * found.anchor
         loss.backward()  # type: ignore[no-untyped-call]
         return torch.stack([term.detach().float().cpu() for term in found])

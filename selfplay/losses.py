@@ -79,7 +79,7 @@ class ValueReader(Protocol):
 
 def terms(
     reading: Reading, head: ValueReader, batch: Batch, objective: Callable[[Scores, Batch], Tensor],
-    reference: Tensor | None = None, anchor: Tensor | None = None,
+    reference: Tensor | None = None, anchor: Tensor | None = None, *, shared: bool = True,
 ) -> Terms:
     """The terms over a batch.
 
@@ -88,6 +88,7 @@ def terms(
         objective: see Objective.loss.
         reference: the base's logits [B, T, V], if the objective compares with it.
         anchor: logits of the policy that this one is to stay close to, if any.
+        shared: the value head's loss shapes the policy's states too, and not the head alone.
     """  # fmt: skip
     scores = Scores(logprobs(reading.logits, batch.tokens),
                     None if reference is None else logprobs(reference, batch.tokens))
@@ -95,7 +96,8 @@ def terms(
     states = batch.trust > 0
     value = zero
     if bool(states.any()):
-        found = head(reading.hidden[states].float(), likelihoods(scores.logprobs, batch)[states]).float()
+        read = reading.hidden[states].float()
+        found = head(read if shared else read.detach(), likelihoods(scores.logprobs, batch)[states]).float()
         value = functional.binary_cross_entropy_with_logits(
             found, batch.targets[states], weight=batch.trust[states], reduction="sum"
         )

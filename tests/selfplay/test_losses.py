@@ -73,3 +73,16 @@ def test_terms_are_computed_only_where_they_are_asked_for() -> None:
     assert found.value == 0 and found.anchor > 0
     assert seen[0].reference is not None
     assert found.objective.item() == pytest.approx(seen[0].reference.sum().item())
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_head_of_its_own_leaves_the_policy_alone(shared: bool) -> None:
+    encoder = LessonEncoder(TOKENIZER, 64)
+    batch = collate([encoder.rows(Lesson("p", ("a",), (1.0,), ((1.0, 0.5), (0.0, 0.5))))], encoder.pad)
+    hidden = torch.randn(*batch.tokens.shape, SHAPE.hidden_size, requires_grad=True)
+    head = new_value_head(SHAPE.hidden_size, 0)
+    found = terms(Reading(hidden, MODEL.lm_head(hidden)), head, batch, no_objective, shared=shared)
+    found.value.backward()  # type: ignore[no-untyped-call]
+    assert (hidden.grad is not None and bool(hidden.grad.any())) is shared
+    assert all(bool(parameter.grad.any()) for parameter in head.parameters() if parameter.grad is not None)
+    assert any(parameter.grad is not None for parameter in head.parameters())
