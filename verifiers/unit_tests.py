@@ -87,7 +87,7 @@ def check(
     """
     if not suite.tests:
         return Verdict(Status.ERROR, detail="a problem without tests" + sandbox.note)
-    problem = derive_seed(suite)
+    problem = derive_seed(suite.entry_point, *map(_content, suite.tests))
     order = sorted(range(len(suite.tests)), key=lambda index: derive_seed(problem, index))
     failures: dict[int, Verdict] = {}
     run = functools.partial(sandbox.run, limits=limits, stop=stop)
@@ -108,6 +108,16 @@ def check(
 async def acheck(program: str, suite: Suite, sandbox: Sandbox, **options: Any) -> Verdict:
     """check() for event loops, with the same options: waits in a thread of the sandbox. Cancelling it kills its job."""
     return await in_thread(lambda stop: check(program, suite, sandbox, stop=stop, **options), sandbox.threads)
+
+
+def _content(test: Test) -> str:
+    """A test as text, the same in every process."""
+    if not isinstance(test, CallTest):
+        return repr(test)
+    try:
+        return values.one_text(["l", *map(values.encode, (test.args, test.expected))])
+    except values.TooLarge as error:
+        return str(error)  # and it is an error when its turn comes
 
 
 def _tested(program: str, suite: Suite, test: Test, run: Callable[[Job], Outcome]) -> Verdict:
@@ -164,8 +174,8 @@ class _Proxy:
         if outcome.kind is Kind.VALUE:
             return {"value": outcome.value}
         if outcome.kind is Kind.RAISED:
-            name, _, detail = outcome.detail.partition(": ")
-            return {"raised": name, "detail": detail}
+            _, _, detail = outcome.detail.partition(": ")
+            return {"raised": outcome.raised, "detail": detail}
         self.decided = _failed(outcome)
         return None
 

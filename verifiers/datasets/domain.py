@@ -20,7 +20,7 @@ from verifiers.base import (
     derive_seed,
     split_of,
 )
-from verifiers.datasets.rows import BadRow, Row, beside, read_rows
+from verifiers.datasets.rows import BadRow, Row, beside, encodable, read_rows
 
 SPLITS = ("train", "validation", "test", "all")
 _PLACE = re.compile(r"\{(question|tests|entry_point)\}")
@@ -72,6 +72,8 @@ class TextDomain(ABC):
 
     def parse(self, text: str) -> Problem | None:
         """Any text is a question. See Domain.parse."""
+        if not encodable(text):
+            raise BadProblem(f"{self.name} takes whole characters, no lone surrogates")
         return self.ask(text) if text.strip() else None
 
     def random_thought(self, state: State, rng: np.random.Generator) -> str | None:

@@ -10,12 +10,13 @@ from fractions import Fraction
 
 from verifiers import math_answer
 from verifiers.answer_extraction import extract_answer, hedges
-from verifiers.base import Problem, Verdict, unparsable
+from verifiers.base import Problem, Verdict, unparsable, wrong
 from verifiers.datasets.domain import DatasetDomain, question_id
 from verifiers.datasets.rows import BadRow, Row, text_field
 from verifiers.datasets.text_judge import JUDGES, TextJudge
 from verifiers.math.tolerance import Tolerance
 from verifiers.math.units import words_of
+from verifiers.math.worked_out import worked_out
 
 MAX_ANSWER_CHARS = 1_000_000
 
@@ -61,7 +62,10 @@ class QuestionAnswers(DatasetDomain):
             return unparsable("the answer names several")
         said = answer if extraction.answer is None else extraction.answer
         policy = replace(self._tolerance, counted=words_of(problem.prompt))
-        return math_answer.check(said, reference, policy)
+        verdict = math_answer.check(said, reference, policy)
+        if verdict.ok and not worked_out(said, reference):
+            return wrong("right, but not worked out: where the reference is a number the answer must be one")
+        return verdict
 
     def judge(self) -> TextJudge:
         return JUDGES["committed"]

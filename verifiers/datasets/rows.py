@@ -53,7 +53,14 @@ def text_field(row: Row, name: str) -> str:
     text = str(value)
     if not text.strip():
         raise BadRow(f"{row.name} has nothing in its field {name!r}")
+    if not encodable(text):
+        raise BadRow(f"{row.name} has half a character (a lone surrogate) in its field {name!r}")
     return text
+
+
+def encodable(text: str) -> bool:
+    """Can this be written to a file? Not a lone surrogate, which JSON lets through."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def read_rows(source: str) -> Iterator[Row]:

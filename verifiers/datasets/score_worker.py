@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import math
 import os
 import resource
 import signal
@@ -51,12 +52,13 @@ def called(function: Callable[..., Any], arguments: list[Any]) -> dict[str, Any]
 
 
 def _plain(value: Any) -> float:
-    """A number of numpy's or the like. What is just above 1 must not be rounded to it; bytes are no number."""
+    """A number of numpy's or the like. What is just above or below 1 must not be rounded to it; bytes are no number."""
     if not hasattr(value, "__float__"):
         raise TypeError(f"{type(value).__name__} is no score")
     if not 0 <= value <= 1:
         raise ValueError(f"{value} is no score in [0, 1]")
-    return float(value)
+    number = float(value)
+    return math.nextafter(1.0, 0.0) if number == 1 and value != 1 else number
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ anything of the program is read: {"ready": true}, or {"missing": mechanism, "rea
     {"kind": "script", "program", "stdin"}
     {"kind": "check", "prelude", "code", "entry_point", "call"}
 
-and the answer is {"value": tree}, {"done": true}, {"passed": true}, {"failed": detail}, {"raised": type, "detail"},
+and the answer is {"value": tree}, {"done": true}, {"passed": true}, {"failed": detail}, {"raised": type, "of": builtin type, "detail"},
 {"unparsable": reason} or {"too_large": reason}. A check asks back: {"call": {"args", "kwargs"}}, and is told the
 value or what was raised. Whoever forges an answer only says what it could have returned.
 """
@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from verifiers.jail import values
 
 _NAME = "solution"
+_mro, _name = type.__dict__["__mro__"], type.__dict__["__name__"]
 
 
 class Unparsable(Exception):
@@ -52,6 +53,7 @@ def serve(channel: int) -> NoReturn:
     """Answer one request, and end."""
     _write(channel, {"ready": True})
     asked = _read(channel)
+    builtins.exit = builtins.quit = sys.exit  # what the site module gives every program
     run = {"call": _call, "script": _script, "check": _check}[asked["kind"]]
     try:
         answer = run(asked, channel)
@@ -60,9 +62,15 @@ def serve(channel: int) -> NoReturn:
     except values.TooLarge as error:
         answer = {"too_large": str(error)}
     except BaseException as error:
-        answer = {"raised": type(error).__name__, "detail": _told(error)}
+        answer = {"raised": type(error).__name__, "of": _builtin(error), "detail": _told(error)}
     _write(channel, answer)
     os._exit(0)
+
+
+def _builtin(error: BaseException) -> str:
+    """The builtin class that an exception is of, or derived from, whatever its own class says of itself."""
+    kinds = _mro.__get__(type(error))
+    return next((kind.__name__ for kind in kinds if vars(builtins).get(_name.__get__(kind)) is kind), "")
 
 
 def _told(error: BaseException) -> str:
@@ -100,7 +108,8 @@ def _call(asked: dict[str, Any], channel: int) -> dict[str, Any]:
 
 
 def _script(asked: dict[str, Any], channel: int) -> dict[str, Any]:
-    import threading  # only scripts need it, and every fork would carry it
+    import atexit
+    import threading  # only scripts need these, and every fork would carry them
 
     code = _compiled(asked["program"], "program")
     reader, writer = os.pipe()
@@ -110,13 +119,16 @@ def _script(asked: dict[str, Any], channel: int) -> dict[str, Any]:
     feeder.start()
     try:
         try:
-            exec(code, _module("__main__"))
+            namespace = _module("__main__")
+            namespace["__file__"] = "solution.py"
+            exec(code, namespace)
         except SystemExit as error:
             if error.code not in (None, 0):
-                return {"raised": "SystemExit", "detail": ""}
+                return {"raised": "SystemExit", "of": "SystemExit", "detail": ""}
         for thread in threading.enumerate():  # as the interpreter does at its end
             if thread is not threading.current_thread() and not thread.daemon:
                 thread.join()
+        atexit._run_exitfuncs()
         return {"done": True}
     finally:
         sys.stdout.flush()  # what was printed before an exception counts as well
@@ -132,6 +144,20 @@ def _feed(writer: int, text: str) -> None:
     os.close(writer)
 
 
+def _again(name: str, detail: str) -> Exception:
+    """What a candidate raised, made anew."""
+    kind = getattr(builtins, name, None)
+    # To a test's `map` or `for`, an iteration's end would be a program that has passed.
+    if not isinstance(kind, type) or not issubclass(kind, Exception) or kind in (StopIteration, StopAsyncIteration):
+        return CandidateError(name)
+    for base in kind.__mro__:
+        try:
+            return base(detail)  # type: ignore[return-value]
+        except TypeError:
+            continue  # some want more than a message; what they are derived from does not
+    return CandidateError(name)
+
+
 def _check(asked: dict[str, Any], channel: int) -> dict[str, Any]:
     """Trusted code that knows what is expected; the program is elsewhere, behind a proxy."""
     calls = 0
@@ -144,12 +170,7 @@ def _check(asked: dict[str, Any], channel: int) -> dict[str, Any]:
         told = _read(channel)
         if "raised" not in told:
             return values.decode(told["value"])
-        kind = getattr(builtins, told["raised"], None)
-        # To a test's `map` or `for`, an iteration's end would be a program that has passed.
-        ends = kind in (StopIteration, StopAsyncIteration)
-        if isinstance(kind, type) and issubclass(kind, Exception) and not ends:
-            raise kind(told["detail"])
-        raise CandidateError(told["raised"])
+        raise _again(told["raised"], told["detail"])
 
     namespace = _module("check")
     try:

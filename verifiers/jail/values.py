@@ -29,8 +29,8 @@ Tree = None | bool | str | list[Any]
 TYPE_NAMES = {"i": "int", "f": "float", "c": "complex", "b": "bytes", "l": "list", "t": "tuple", "d": "dict",
               "s": "set", "z": "frozenset", "o": "value of the type", "C": "Counter", "O": "OrderedDict",
               "D": "defaultdict", "n": "named tuple"}
-_INT = re.compile(r"-?0x[0-9a-f]+")
-_FLOAT = re.compile(r"-?(?:0x[01]\.[0-9a-f]+p[-+][0-9]+|inf|nan)")
+_INT = re.compile(r"0x0|-?0x[1-9a-f][0-9a-f]*")
+_FLOAT = re.compile(r"-?(?:0x[01]\.[0-9a-f]{1,13}p[-+][0-9]{1,4}|inf|nan)")
 _TEXTS = re.compile(rb'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)  # never tries a byte twice, even if one breaks off
 _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 _CONTAINERS: dict[type, str] = {list: "l", tuple: "t", set: "s", frozenset: "z"}
@@ -215,8 +215,16 @@ def _validate_leaf(tag: object, parts: list[Any]) -> None:
     if wanted is None or len(parts) != len(wanted):
         raise Malformed("an unknown type")
     for part, pattern in zip(parts, wanted, strict=True):
-        if not isinstance(part, str) or not pattern.fullmatch(part):
+        if not isinstance(part, str) or not pattern.fullmatch(part) or (pattern is _FLOAT and not _canonical(part)):
             raise Malformed("a bad literal")
+
+
+def _canonical(literal: str) -> bool:
+    """Is this how float.hex() writes a number? So each has one text, and there is one for every text."""
+    try:
+        return float.fromhex(literal).hex() == literal
+    except (OverflowError, ValueError):
+        return False
 
 
 def same(expected: Tree, actual: Tree, tolerance: float = 0.0) -> bool:
@@ -233,8 +241,8 @@ def same(expected: Tree, actual: Tree, tolerance: float = 0.0) -> bool:
     tag = _PLAIN.get(expected[0], expected[0])
     if tag != _PLAIN.get(actual[0], actual[0]) or tag == "o" or len(expected) != len(actual):
         return False
-    if expected[0] == actual[0] == "O" and [_text(pair[0]) for pair in expected[1:]] != [
-            _text(pair[0]) for pair in actual[1:]]:
+    if expected[0] == actual[0] == "O" and [one_text(pair[0]) for pair in expected[1:]] != [
+            one_text(pair[0]) for pair in actual[1:]]:
         return False
     if tag == "f":
         return _close(expected[1], actual[1], tolerance)
@@ -243,11 +251,11 @@ def same(expected: Tree, actual: Tree, tolerance: float = 0.0) -> bool:
     if tag in ("l", "t"):
         return all(same(a, b, tolerance) for a, b in zip(expected[1:], actual[1:], strict=True))
     if tag in ("s", "z"):
-        ours, theirs = sorted(map(_text, expected[1:])), sorted(map(_text, actual[1:]))
+        ours, theirs = sorted(map(one_text, expected[1:])), sorted(map(one_text, actual[1:]))
         return ours == theirs and all(same(part, part) for part in expected[1:])
     if tag == "d":
-        found = {_text(key): part for key, part in actual[1:]}
-        keys = [_text(key) for key, _ in expected[1:]]
+        found = {one_text(key): part for key, part in actual[1:]}
+        keys = [one_text(key) for key, _ in expected[1:]]
         return len(found) == len(keys) and all(
             same(key, key) and text in found and same(part, found[text], tolerance)
             for text, (key, part) in zip(keys, expected[1:], strict=True)
@@ -262,15 +270,15 @@ def _close(expected: str, actual: str, tolerance: float) -> bool:
     return math.isfinite(a) and math.isfinite(b) and abs(a - b) <= tolerance * max(1.0, abs(a))
 
 
-def _text(tree: Tree) -> str:
-    """One text for equal values: parts of sets and dicts in order, no negative zero."""
+def one_text(tree: Tree) -> str:
+    """One text for equal values of a valid tree: parts of sets and dicts in order, no negative zero."""
     if not isinstance(tree, list):
         return json.dumps(tree)
     tag, parts = _PLAIN.get(tree[0], tree[0]), tree[1:]
     if tag in ("s", "z"):
-        return f'["{tag}",{",".join(sorted(map(_text, parts)))}]'
+        return f'["{tag}",{",".join(sorted(map(one_text, parts)))}]'
     if tag == "d":
-        return f'["d",{",".join(sorted(f"[{_text(key)},{_text(part)}]" for key, part in parts))}]'
+        return f'["d",{",".join(sorted(f"[{one_text(key)},{one_text(part)}]" for key, part in parts))}]'
     if tag in ("l", "t"):
-        return f'["{tag}",{",".join(map(_text, parts))}]'
+        return f'["{tag}",{",".join(map(one_text, parts))}]'
     return json.dumps([part.removeprefix("-") if part == "-0x0.0p+0" else part for part in tree])

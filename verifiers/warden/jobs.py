@@ -87,6 +87,7 @@ class Outcome:
         kind: see Kind.
         detail: one line for people, which may quote the program.
         value: of a VALUE.
+        raised: of a RAISED, the builtin exception that it was, or was derived from; '' for none.
         stdout: what a script printed, whatever came of it.
         cpu_seconds, wall_seconds, peak_mb: used.
     """
@@ -94,6 +95,7 @@ class Outcome:
     kind: Kind
     detail: str = ""
     value: Tree = None
+    raised: str = ""
     stdout: str = ""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -178,8 +180,9 @@ def _said(job: Job, frame: dict[str, Any]) -> Outcome:
             return Outcome(Kind.PASSED)
         case {"failed": str(detail)} if isinstance(job, Check):
             return Outcome(Kind.FAILED, detail[:300])
-        case {"raised": str(name), "detail": str(detail)}:
-            return Outcome(Kind.RAISED, f"{name[:100]}: {detail[:300]}" if detail else name[:100])
+        case {"raised": str(name), "of": str(builtin), "detail": str(detail)}:
+            told = f"{name[:100]}: {detail[:300]}" if detail else name[:100]
+            return Outcome(Kind.RAISED, told, raised=builtin[:100])
         case {"unparsable": str(reason)}:
             return Outcome(Kind.UNPARSABLE, reason[:300])
         case {"too_large": str(reason)}:

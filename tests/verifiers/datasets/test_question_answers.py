@@ -123,6 +123,32 @@ def test_what_is_counted_is_what_the_problem_speaks_of(answer: str, fits: bool, 
     assert domain.check(problem, answer).ok is fits
 
 
+@pytest.mark.parametrize(("gold", "answer", "fits"), [
+    ("26000", "513^2 - 487^2", False), ("26000", "26,000", True), ("26000", "x = 513^2-487^2 = 26000", True),
+    ("26000", "26000 = 513^2-487^2", False), ("1024", "2^{10}", False), ("120", "5!", False), ("2", r"\sqrt4", False),
+    ("77", "462/6", False), ("77", "-(-77)", True), ("12", r"3\cdot4", False), (r"\frac34", "6/8", True),
+    (r"\frac34", "0.75", True), (r"\frac34", r"75\%", True), (r"\frac34", r"\frac{1}{2}+\frac{1}{4}", False),
+    ("-5", "-5", True), ("-5", "2-7", False), ("602000", r"6.02\times10^5", True), ("0.05", r"5\cdot 10^{-2}", True),
+    (r"2\sqrt3", r"\sqrt{12}", True), ("2^{10}", "1024", True), ("2^{10}", "2^{10}", True), (r"\{5\}", "5", True),
+    ("5", r"\{2+3\}", False), (r"5^\circ", "5", True), ("3", "9/3", False), ("50", r"5000\%", True),
+])
+def test_a_number_is_worked_out(gold: str, answer: str, fits: bool, tmp_path: Path) -> None:
+    path = rows_file(tmp_path, {"question": "How much is it?", "answer": gold})
+    domain = QuestionAnswers("math", str(path), bare_numbers=True)
+    [problem] = domain.problems("all", 0)
+    assert domain.check(problem, answer).ok is fits
+
+
+@pytest.mark.parametrize("field", ["question", "answer"])
+def test_half_a_character_is_a_fault_of_its_row_alone(field: str, tmp_path: Path) -> None:
+    fine = {"question": "fine?", "answer": "1"}
+    path = rows_file(tmp_path, fine, {"question": "b?", "answer": "2", field: "\ud800 2"})
+    domain = QuestionAnswers("math", str(path))
+    assert [bool(problem.fault) for problem in domain.problems("all", 0)] == [False, True]
+    with pytest.raises(BadProblem, match="surrogate"):
+        domain.parse("b \udcff?")
+
+
 def test_a_sealed_problem_cannot_be_graded_and_an_asked_one_has_no_reference() -> None:
     domain = gsm8k(None)
     problem = domain.parse("How many legs has a cat?")
