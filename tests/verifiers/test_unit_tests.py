@@ -305,3 +305,31 @@ def test_mutants_that_the_tests_reject_fail(sandbox: Sandbox) -> None:
 ])
 def test_the_end_of_an_iteration_is_no_pass(sandbox: Sandbox, program: str, code: str) -> None:
     assert check(program, Suite((AssertTest(code, "check"),), "f"), sandbox).status is Status.WRONG
+
+
+def test_a_forged_number_is_a_wrong_answer(sandbox: Sandbox) -> None:
+    program = ("import os, struct\ndef f(x):\n    data = b'{\"value\":[\"f\",\"0x1.0p+99999999999\"]}'\n"
+               "    os.write(3, struct.pack('>I', len(data)) + data)\n    os._exit(0)")
+    for expected in (1.0, 1 + 2j, [1.0]):
+        assert graded(sandbox, program, CallTest((1,), expected)).status is Status.WRONG
+
+
+def test_large_numbers_and_sets_in_tests(sandbox: Sandbox) -> None:
+    assert graded(sandbox, "def f(x): return 10 ** x", CallTest((5000,), 10**5000)).ok
+    assert graded(sandbox, "def f(x): return {'a', 'b', 'c'}", CallTest(({"x", "y"},), {"c", "b", "a"})).ok
+
+
+@pytest.mark.parametrize("program", [
+    "print(6); exit()", "print(6); quit(0)", "assert __file__; print(6)", "import atexit; atexit.register(print, 6)",
+])
+def test_scripts_have_what_every_script_has(sandbox: Sandbox, program: str) -> None:
+    assert graded(sandbox, program, StdioTest("", "6")).ok
+
+
+def test_exceptions_are_what_they_are_derived_from(sandbox: Sandbox) -> None:
+    code = "try:\n    f()\nexcept ValueError:\n    assert f(1) == 1\nelse:\n    assert False"
+    for raising in ("import json; json.loads('{')", "b'\\xff'.decode()", "raise type('Mine', (ValueError,), {})('no')"):
+        program = f"def f(x=0):\n    if x: return x\n    {raising}"
+        assert graded(sandbox, program, AssertTest(code)).ok, raising
+    for raising in ("{}['a']", "raise type('ValueError', (KeyError,), {})('no')", "return 1"):
+        assert not graded(sandbox, f"def f(x=0):\n    if x: return x\n    {raising}", AssertTest(code)).ok, raising

@@ -64,10 +64,8 @@ class ScoreWorkers:
     ) -> None:
         self.target, self.seconds, self.memory_mb = target, seconds, memory_mb
         self._environment = dict(environment or {})
-        self._places = threading.BoundedSemaphore(size)
-        self._idle: list[_Process] = []
-        self._owner = os.getpid()
-        self._finalizer = weakref.finalize(self, _end, self._idle)
+        self._size = size
+        self._begin()
 
     def call(self, *arguments: Any, seconds: float | None = None) -> Reply:
         """Call the function with JSON-able arguments; waits for its place, then at most `seconds`. Never raises.
@@ -76,10 +74,10 @@ class ScoreWorkers:
             seconds: a limit for this call alone.
         """
         if os.getpid() != self._owner:
-            return Reply(Fate.LOST, detail="the processes belong to the process that made them")
+            self._leave_to_parent()
         with self._places:
             try:
-                process = self._idle.pop() if self._idle else _Process(self)
+                process = self._ready()
             except _Refused as refusal:
                 return Reply(Fate.REFUSED, detail=str(refusal))
             try:
@@ -92,6 +90,28 @@ class ScoreWorkers:
             else:
                 process.kill()
             return reply
+
+    def _begin(self) -> None:
+        self._places = threading.BoundedSemaphore(self._size)
+        self._idle: list[_Process] = []
+        self._owner = os.getpid()
+        self._finalizer = weakref.finalize(self, _end, self._idle)
+
+    def _leave_to_parent(self) -> None:
+        """In a forked process: the processes so far are the parent's, and are not ended here."""
+        self._finalizer.detach()
+        for process in self._idle:
+            process.leave()
+        self._begin()
+
+    def _ready(self) -> _Process:
+        """An idle process that still lives, or a new one: who died between two calls is no fault of the next."""
+        while self._idle:
+            process = self._idle.pop()
+            if process.alive:
+                return process
+            process.kill()
+        return _Process(self)
 
     def close(self) -> None:
         """End all idle processes; a later call starts new ones."""
@@ -128,6 +148,15 @@ class _Process:
         if "ready" not in hello:
             self.kill()
             raise _Refused(f"{pool.target} cannot be loaded: {hello.get('refused', 'it says nothing')}")
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def leave(self) -> None:
+        """Let go of it without ending it."""
+        self._channel.close()
+        self._process.returncode = 0  # not waited for: it is another process's child
 
     def ask(self, arguments: tuple[Any, ...], seconds: float) -> Reply:
         deadline = time.monotonic() + seconds

@@ -7,9 +7,9 @@ anything of the program is read: {"ready": true}, or {"missing": mechanism, "rea
     {"kind": "script", "program", "stdin"}
     {"kind": "check", "prelude", "code", "entry_point", "call"}
 
-and the answer is {"value": tree}, {"done": true}, {"passed": true}, {"failed": detail}, {"raised": type, "of": builtin type, "detail"},
-{"unparsable": reason} or {"too_large": reason}. A check asks back: {"call": {"args", "kwargs"}}, and is told the
-value or what was raised. Whoever forges an answer only says what it could have returned.
+and the answer is {"value": tree}, {"done": true}, {"passed": true}, {"failed": detail}, {"unparsable": reason},
+{"too_large": reason} or {"raised": type, "of": builtin type, "detail"}. A check asks back: {"call": {"args", "kwargs"}},
+and is told the value or what was raised. Whoever forges an answer only says what it could have returned.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -166,3 +167,29 @@ def test_many_threads_at_once() -> None:
     assert len(children() - before) <= 3
     workers.close()
     assert children() <= before
+
+
+def test_who_died_between_two_scores_is_no_fault_of_the_next() -> None:
+    domain = custom("forks", workers=1)
+    problem = next(domain.problems("all", 0))
+    assert domain.check(problem, "plain").reward == 0.25
+    [process] = domain._workers._idle
+    os.kill(process._process.pid, signal.SIGKILL)
+    process._process.wait(5)
+    assert domain.check(problem, "plain").reward == 0.25
+    domain.close()
+
+
+def test_a_forked_process_has_workers_of_its_own() -> None:
+    domain = custom("forks", workers=1)
+    problem = next(domain.problems("all", 0))
+    assert domain.check(problem, "plain").reward == 0.25
+    [process] = domain._workers._idle
+    child = os.fork()
+    if not child:
+        good = domain.check(problem, "plain").reward == 0.25
+        domain.close()
+        os._exit(0 if good else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert process.alive and domain.check(problem, "plain").reward == 0.25
+    domain.close()
