@@ -8,8 +8,9 @@ anything of the program is read: {"ready": true}, or {"missing": mechanism, "rea
     {"kind": "check", "prelude", "code", "entry_point", "call"}
 
 and the answer is {"value": tree}, {"done": true}, {"passed": true}, {"failed": detail}, {"unparsable": reason},
-{"too_large": reason} or {"raised": type, "of": builtin type, "detail"}. A check asks back: {"call": {"args", "kwargs"}},
-and is told the value or what was raised. Whoever forges an answer only says what it could have returned.
+{"too_large": reason} or {"raised": type, "of": builtin type, "detail"}. A check asks back:
+{"call": {"args", "kwargs"}}, and is told the value or what was raised. Whoever forges an answer
+only says what it could have returned.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def serve(channel: int) -> NoReturn:
     """Answer one request, and end."""
     _write(channel, {"ready": True})
     asked = _read(channel)
-    builtins.exit = builtins.quit = sys.exit  # what the site module gives every program
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # what the site module gives every program
     run = {"call": _call, "script": _script, "check": _check}[asked["kind"]]
     try:
         answer = run(asked, channel)
@@ -69,8 +70,8 @@ def serve(channel: int) -> NoReturn:
 
 def _builtin(error: BaseException) -> str:
     """The builtin class that an exception is of, or derived from, whatever its own class says of itself."""
-    kinds = _mro.__get__(type(error))
-    return next((kind.__name__ for kind in kinds if vars(builtins).get(_name.__get__(kind)) is kind), "")
+    names = [(kind, _name.__get__(kind)) for kind in _mro.__get__(type(error))]
+    return next((name for kind, name in names if vars(builtins).get(name) is kind), "")
 
 
 def _told(error: BaseException) -> str:
@@ -152,7 +153,8 @@ def _again(name: str, detail: str) -> Exception:
         return CandidateError(name)
     for base in kind.__mro__:
         try:
-            return base(detail)  # type: ignore[return-value]
+            made: Exception = base(detail)
+            return made
         except TypeError:
             continue  # some want more than a message; what they are derived from does not
     return CandidateError(name)

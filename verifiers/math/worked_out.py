@@ -29,8 +29,9 @@ def worked_out(prediction: str, gold: str) -> bool:
         answer, reference = read(prediction), read(gold)
     except (Unparsable, TooLarge):
         return True  # the same text, in a notation that is not known here
-    whole = isinstance(_bare(reference), Num) and _bare(reference).value.denominator == 1  # type: ignore[attr-defined]
-    return not _numeral(_bare(reference), fractions=True) or _numeral(_bare(answer), fractions=not whole)
+    answer, reference = _bare(answer), _bare(reference)
+    whole = isinstance(reference, Num) and reference.value.denominator == 1
+    return not _numeral(reference, fractions=True) or _numeral(answer, fractions=not whole)
 
 
 def _bare(node: Node) -> Node:
@@ -39,8 +40,10 @@ def _bare(node: Node) -> Node:
         match node:
             case Relation(ops=ops, sides=sides) if set(ops) == {"="}:
                 node = sides[-1]
-            case Quantity(value=inner) | Degree(value=inner) | Neg(operand=inner) | Choice(rest=Node() as inner):
+            case Quantity(value=inner) | Degree(value=inner) | Neg(operand=inner):
                 node = inner
+            case Choice(rest=rest) if rest is not None:
+                node = rest
             case SetOf(items=(inner,)):
                 node = inner
             case _:
