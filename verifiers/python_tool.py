@@ -18,7 +18,8 @@ LANGUAGES = ("python", "py", "python3")
 
 
 class PythonTool:
-    """Runs the block that a thought closes. Each block runs on its own: nothing is left of the ones before.
+    """Runs the block that a thought closes. Each block runs on its own: nothing is left of the ones before. Random
+    numbers are the same whenever it runs; what asks the clock or the kernel may print something else.
 
     Args:
         seconds: of processor time for one block.

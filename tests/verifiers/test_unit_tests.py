@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from verifiers.base import Evidence, Status, Verdict
-from verifiers.sandbox import Limits, Sandbox
+from verifiers.sandbox import Limits, Sandbox, Script
 from verifiers.unit_tests import AssertTest, CallTest, StdioTest, Suite, check
 
 HUMANEVAL = Path(__file__).resolve().parent.parent.parent.parent / "shared" / "data" / "HumanEval.jsonl.gz"
@@ -333,3 +333,9 @@ def test_exceptions_are_what_they_are_derived_from(sandbox: Sandbox) -> None:
         assert graded(sandbox, program, AssertTest(code)).ok, raising
     for raising in ("{}['a']", "raise type('ValueError', (KeyError,), {})('no')", "return 1"):
         assert not graded(sandbox, f"def f(x=0):\n    if x: return x\n    {raising}", AssertTest(code)).ok, raising
+
+
+def test_a_script_draws_the_same_numbers_each_time(sandbox: Sandbox) -> None:
+    program = "import random\nprint(random.random(), random.Random().randrange(1) )"
+    first = sandbox.run(Script(program)).stdout
+    assert first.strip() and sandbox.run(Script(program)).stdout == first

@@ -113,6 +113,10 @@ def _script(asked: dict[str, Any], channel: int) -> dict[str, Any]:
     import threading  # only scripts need these, and every fork would carry them
 
     code = _compiled(asked["program"], "program")
+    if "random" in asked["program"]:
+        import random
+
+        random.seed(asked["program"])  # so that it says the same however often it runs
     reader, writer = os.pipe()
     os.dup2(reader, 0)
     os.close(reader)
