@@ -21,6 +21,8 @@ from verifiers.base import (
     wrong,
 )
 from verifiers.datasets.domain import TextDomain, question_id
+from verifiers.datasets.gym_canonical import canonical
+from verifiers.datasets.gym_finished import finished
 from verifiers.datasets.gym_tasks import ACCEPTED, EXPRESSIONS, LISTED, NUMBERS, REFUSED, SCORED, TEXT
 from verifiers.datasets.score_workers import Fate, ScoreWorkers
 from verifiers.datasets.text_judge import JUDGES, TextJudge
@@ -117,9 +119,13 @@ class ReasoningGym(TextDomain):
             facts = {"numbers": sorted(item["numbers"]), "target": str(item["target"])}
             return verify(replace(problem, facts=facts), answer.strip())
         if self.task in NUMBERS:
+            if not finished(self.task, answer):
+                return unparsable("not a value that is worked out, in the form that the task asks for")
             return math_answer.check(answer, item["answer"], Tolerance(digits=NUMBERS[self.task]))
         if re.fullmatch(SCORED[self.task], answer.strip()) is None:
             return unparsable("not of the form that the task asks for")
+        if not canonical(self.task, item["question"], answer.strip()):
+            return unparsable("something is said twice, or is not of the question")
         reply = self._workers.call({**item, "answer": answer.strip()})
         if reply.fate is Fate.VALUE:
             return correct() if reply.value == 1.0 else wrong("not a full score")

@@ -33,14 +33,16 @@ NUMBERS: dict[str, int | None] = {
 _MOVE = r'"(?:fill [A-Z]|empty [A-Z]|pour [A-Z]->[A-Z])"'
 _JUMP = r'"[wB],[A-Z][0-9],[A-Z][0-9]"'
 _STEP = "(?:up|down|left|right)"
-_TURN = "[0-9]?[A-Za-z]w?'?[0-9]?"
+_TURN = "(?:[LRDUBF]w?|[XYZMES])'?2?"  # all that the scorer turns: it drops what it does not know
 _RING = "Move disk [0-9]+ from Peg [0-9]+ to Peg [0-9]+"
 _PERSON = "[A-Z][a-z]+ is an? [a-z]+"
+_WHOLE = "(?:0|[1-9][0-9]*)"
+_FRACTION = rf"{_WHOLE}/{_WHOLE}|\\d?frac\{{{_WHOLE}\}}\{{{_WHOLE}\}}"
 _WORDS = r"\[[^\[\]]*\]"
 
 SCORED: dict[str, str] = {
     "cryptarithm": r"[A-Z]=[0-9](?:, ?[A-Z]=[0-9])*",
-    "fraction_simplification": r"\$?(?:[0-9]+/[0-9]+|\\d?frac\{[0-9]+\}\{[0-9]+\})\$?",
+    "fraction_simplification": rf"{_FRACTION}|\$(?:{_FRACTION})\$",
     "graph_color": r"\{[^\[\]{}]*\}",
     "group_anagrams": rf"\[{_WORDS}(?:,\s*{_WORDS})*\]",
     "jugs": rf"\[{_MOVE}(?:, ?{_MOVE})*\]",
@@ -56,7 +58,8 @@ SCORED: dict[str, str] = {
     "tower_of_hanoi": rf"{_RING}(?:\n{_RING})*",
     "word_ladder": "[A-Z]+(?:, ?[A-Z]+)+",
 }
-"""Many answers: the package's scorer tells, of a text that has wholly this form. (Alone, it reads past nonsense.)"""
+"""Many answers: the package's scorer tells, of a text that has wholly this form. (Alone, it reads past nonsense.)
+What a pattern cannot tell, that nothing is said twice or of what is not in the question, gym_canonical asks."""
 
 EXPRESSIONS = frozenset({"countdown", "puzzle24"})
 """Any expression that uses each number once and reaches the target: checked as domain=countdown does."""

@@ -199,6 +199,67 @@ def test_nothing_but_a_right_answer_is_paid(task: str) -> None:
     assert (unpaid, paid) == ([], [])
 
 
+def expression_of(task: str, question: str) -> str:
+    """What a question asks to be worked out."""
+    if task == "polynomial_multiplication":
+        question = question.partition("\n")[0]
+    if task == "power_function":
+        question = question.partition("Compute ")[2].partition(". Return")[0]
+    if task == "decimal_arithmetic":
+        question = question.partition("\n")[2]
+    return question.rpartition(": ")[2].partition(" =")[0].partition(". Give")[0].strip()
+
+
+@needs_package
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("task", [
+    "chain_sum", "complex_arithmetic", "decimal_arithmetic", "decimal_chain_sum", "polynomial_multiplication",
+    "power_function", "products",
+])
+def test_the_expression_of_the_question_is_no_answer(task: str) -> None:
+    domain = gym(task)
+    for problem in itertools.islice(domain.problems("train", SEED), 50):
+        item = json.loads(problem.reference or "")
+        copied = expression_of(task, item["question"])
+        assert any(character.isdigit() for character in copied) and len(copied) < 300, copied
+        assert domain.check(problem, item["answer"]).ok, item
+        for answer in (copied, f"({copied})", f"x = {copied}", f"{copied} = {item['answer']}", f"{copied} + 0"):
+            assert domain.check(problem, answer).status is Status.UNPARSABLE, answer
+    domain.close()
+
+
+def contradictions(task: str, gold: str) -> list[str]:
+    """The right answer among other claims, or said twice, which the package's scorer pays."""
+    if task == "rubiks_cube":
+        return [f"9Z9 9q9 {gold} 3x4", f"Z0 Qw'0 {gold}", f"{gold} U0", f"2R {gold}", f"{gold} q"]
+    if task == "cryptarithm":
+        return [f"{gold[0]}=1,{gold[0]}=2,{gold}", f"{gold},{gold}"]
+    if task == "knights_knaves":
+        name = gold.partition(" ")[0]
+        return [f"{gold[:-1]}, and {name} is a wizard.", f"{gold[:-1]}, and {gold}", f"{name} is a wizard, {gold}"]
+    if task == "palindrome_partitioning":
+        rows = json.loads(gold)
+        return [json.dumps(rows + rows), json.dumps(rows + rows[:1])]
+    colours = json.loads(gold)
+    return [f'{{"0": 99, {gold[1:]}', json.dumps({**colours, "zz": 5}), json.dumps({**colours, "1000": 1}),
+            gold.replace(": 1", ": true"), gold.replace(": 1", ": 1.0")]
+
+
+@needs_package
+@pytest.mark.parametrize(
+    "task", ["cryptarithm", "graph_color", "knights_knaves", "palindrome_partitioning", "rubiks_cube"])
+def test_what_is_said_beside_the_right_answer_counts(task: str) -> None:
+    domain = gym(task)
+    for problem in itertools.islice(domain.problems("train", SEED), 5):
+        gold = gold_of(problem)
+        assert domain.check(problem, gold).ok
+        dataset, item = dataset_of(problem)
+        assert all(dataset.score_answer(answer, item) == 1.0 for answer in contradictions(task, gold)[:2])
+        for answer in contradictions(task, gold):
+            assert domain.check(problem, answer).status is Status.UNPARSABLE, answer
+    domain.close()
+
+
 @needs_package
 def test_scorers_that_are_asked_run_nothing() -> None:
     from reasoning_gym.factory import DATASETS
