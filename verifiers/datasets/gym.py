@@ -43,7 +43,7 @@ class ReasoningGym(TextDomain):
 
     Args:
         name, prompt: see TextDomain.
-        task: its name in the package; see verifiers/domains/datasets/gym_tasks.py for those that are refused, and why.
+        task: its name in the package; see verifiers/datasets/gym_tasks.py for those that are refused, and why.
         options: of the task's generator.
         timeout: seconds on the clock for one score.
         memory_mb: of address space of a worker, MiB.
