@@ -94,7 +94,12 @@ class Cursor(ABC):
         """A LaTeX argument in braces."""
 
     @abstractmethod
-    def numeral(self, token: Token) -> Node: ...
+    def bare_numeral(self) -> Node:
+        """A number that ends where its digits do."""
+
+    @abstractmethod
+    def begins_mixed(self) -> bool:
+        """Does a whole number with a fraction of two whole numbers stand here?"""
 
     @abstractmethod
     def starts_factor(self) -> bool:

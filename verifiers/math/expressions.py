@@ -31,7 +31,7 @@ class ExpressionParser(FunctionParser):
                 elif terms:
                     break
                 term = self.product()
-                if sign in (r"\pm", r"\mp"):
+                if sign in (r"\pm", r"\mp") and term != Num(Fraction(0)):
                     term = PlusMinus(scalar(term), 1 if sign == r"\pm" else -1)
                 terms.append(negative(term) if sign == "-" else term)
         return terms[0] if len(terms) == 1 else Add(tuple(scalar(term) for term in terms))
@@ -83,8 +83,9 @@ class ExpressionParser(FunctionParser):
                 return negative(self.signed())
         return self.power()
 
-    def power(self) -> Node:
-        base = self.postfixed(self.atom())
+    def power(self, bare: bool = False) -> Node:
+        """A factor with its power; if it is bare, no fraction behind its number belongs to that."""
+        base = self.postfixed(self.bare_numeral() if bare and self.token.kind == "number" else self.atom())
         if self.token.text == "^" and self.token.kind == "op":
             ahead = [token.text for token in self.tokens[self.at + 1:self.at + 4]]
             if ahead[0] == r"\circ" or ahead == ["{", r"\circ", "}"]:
@@ -111,8 +112,8 @@ class ExpressionParser(FunctionParser):
     def exponent(self) -> Node:
         with self.deeper():
             if self.accept("-"):
-                return negative(self.power())
-            return self.group() if self.token.text == "{" else self.power()
+                return negative(self.power(bare=True))
+            return self.group() if self.token.text == "{" else self.power(bare=True)
 
     def group(self) -> Node:
         """A LaTeX argument in braces."""
@@ -140,13 +141,12 @@ class ExpressionParser(FunctionParser):
             self.tokens[self.at] = Token("word", rest) if rest else token
             self.at += not rest
             return self.letter(token.text[0])
-        return scalar(self.atom())
+        return self.bare_numeral() if token.kind == "number" else scalar(self.atom())
 
     def atom(self) -> Node:
         token = self.token
         if token.kind == "number":
-            self.advance()
-            return self.numeral(token)
+            return self.numeral()
         if token.kind == "based":
             self.advance()
             return Num(token.value or Fraction(0)) if token.base == 10 else Based(int(token.value or 0), token.base)
@@ -166,11 +166,26 @@ class ExpressionParser(FunctionParser):
             return self.command(self.advance().text)
         raise Unparsable(f"a number or a name expected, not {token.text[:20]!a}")
 
-    def numeral(self, token: Token) -> Node:
+    def bare_numeral(self) -> Node:
+        """A number that ends where its digits do: in x^2\\frac12 and \\sqrt3\\frac12 the fraction is a factor."""
+        token = self.advance()
+        if token.joined:
+            raise Unparsable(f"{token.text[:20]!a} where a number without a gap belongs")
+        return Num(token.value if token.value is not None else Fraction(0))
+
+    def begins_mixed(self) -> bool:
+        """Does a whole number with a fraction of two whole numbers stand here?"""
+        token = self.token
+        ahead = "".join(part.text for part in self.tokens[self.at + 2:self.at + 8])
+        fraction = self.ahead().text == r"\frac" and _WHOLE_ARGUMENTS.match(ahead) is not None
+        return token.kind == "number" and ((token.joined and "/" in token.text) or (token.plain and fraction))
+
+    def numeral(self) -> Node:
         """A number; a whole one right before a fraction of two whole numbers is a mixed number with it."""
+        mixed = self.begins_mixed()
+        token = self.advance()
         value = token.value if token.value is not None else Fraction(0)
-        ahead = "".join(part.text for part in self.tokens[self.at + 1:self.at + 7])
-        if not (token.plain and self.token.text == r"\frac" and _WHOLE_ARGUMENTS.match(ahead)):
+        if not mixed or "/" in token.text:
             return Num(value)
         self.advance()
         over, under = self.argument(), self.argument()

@@ -62,6 +62,8 @@ class FunctionParser(Cursor):
     def subscript(self) -> str:
         braced = self.accept("{")
         parts = []
+        if self.token.joined and not braced:
+            raise Unparsable("a subscript with a gap")
         while self.token.kind in ("number", "word", "text") or (braced and self.token.text in (",", "+", "-")):
             parts.append(self.advance().text.strip())
             if not braced:
@@ -100,7 +102,7 @@ class FunctionParser(Cursor):
         if self.accept("["):
             index = scalar(self.sum())
             self.expect("]")
-        radicand = self.numeral(self.advance()) if self.token.kind == "number" else self.argument()
+        radicand = self.bare_numeral() if self.token.kind == "number" else self.argument()
         if not isinstance(index, Num):
             return Pow(radicand, Div(Num(Fraction(1)), index))
         if index.value.denominator > 1 or not 2 <= index.value <= 100:
@@ -130,6 +132,8 @@ class FunctionParser(Cursor):
             return tuple(scalar(item) for item in items)
         if self.token.text == "{":
             return (scalar(self.group()),)
+        if self.begins_mixed():
+            raise Unparsable("a mixed number without brackets as an argument: the fraction may be a factor")
         with self.deeper():
             factors = [self.signed()]
             while (self.starts_factor() and self.token.text not in ("(", "|", r"\lvert", *BIG)
@@ -146,7 +150,7 @@ class FunctionParser(Cursor):
             if self.accept("_") and "_" not in limits:
                 variable, limits["_"] = (("", self.argument()) if kind == "int" else self.index())
             elif self.accept("^") and "^" not in limits:
-                limits["^"] = self.group() if self.token.text == "{" else scalar(self.power())
+                limits["^"] = scalar(self.exponent())
         if len(limits) < 2:
             raise Unparsable("a sum, product or integral without its two limits")
         if kind == "int":

@@ -39,6 +39,7 @@ _WRAPPER = re.compile(rf"\\(?:{TEXT})\*?\s*\{{([^{{}}]*)\}}")
 _SPACING = re.compile(r"(?:\\[,;:!> ]|\\q?quad(?![A-Za-z])|[~\s])+")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' ,.\-]*")
 _ARTICLE = re.compile(r"(?:an?|the) (?=[a-z])")
+_NONE_OF_MANY = re.compile(r"^(no (?:[a-z]+ )*[a-z]+[a-rt-z])s$")  # no solutions are no solution
 _OPTION = re.compile(r"(?P<paren>\(\s*)?(?P<letter>[A-Z])(?(paren)\s*\)|[.):])?[.:]?(?:\s+(?P<rest>[^\s+*/^=<>_,].*))?",
                      re.DOTALL)
 _MARKED = re.compile(r"\(|[A-Z]\s*[.):]")
@@ -65,7 +66,7 @@ def read(text: str) -> Node:
             return NamedSet("R")
         if words in ("empty set", "the empty set"):
             return SetOf(())
-        return Text(_ARTICLE.sub("", words))
+        return Text(_NONE_OF_MANY.sub(r"\1", _ARTICLE.sub("", words)))
     return AnswerParser(tokens(source)).answer()
 
 

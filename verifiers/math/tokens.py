@@ -1,6 +1,13 @@
 """Plain text and LaTeX to tokens: one notation for unicode, spacing and delimiters, and numbers read exactly.
 
 Everything is linear in the length, which is capped first; whatever no pattern knows is Unparsable.
+
+`2e-1` may be 0.2, or twice the constant e, less one. An exponent without a sign (2e3) is a power of ten, for no
+number stands right after a factor. One with a sign is a power of ten
+- anywhere, if it has a leading zero (2e-05) or the mantissa is 1 (1e-5), for nobody writes 1e for e;
+- if it has two digits (3e-12) or the mantissa is decimal with one digit but zero before its point (1.5e-3), and the
+  number is all there is of an answer, of an item of a list or of a side of a relation, but for its sign and its unit.
+Else e is the constant: 2e-1, and the 2.5e-1 in (2.5e-1)/3. So a text has one reading, and equals itself.
 """
 
 from __future__ import annotations
@@ -58,6 +65,7 @@ _TOKEN = re.compile(
     rf"|(?P<mixed>(?P<whole>[0-9]+) +(?P<over>[0-9]+)/(?P<under>[0-9]+)(?![.0-9A-Za-z^!]))"
     rf"|(?P<based>(?:[0-9]+|[0-9][0-9A-F]*(?=_\{{? *1[1-6][ }}]*(?![0-9])))_"
     rf"(?:\{{ *(?P<base>[0-9]{{1,2}}) *\}}|(?P<short>[0-9]{{1,2}})(?![0-9])))"
+    rf"|(?P<decimal>(?<!\{{,\}})(?:0\{{,\}}[0-9]+|[0-9]+\{{,\}}(?:[0-9]{{4,}}|[0-9]{{1,2}}))(?![0-9.]|\{{,\}}))"
     rf"|(?P<grouped>[0-9]{{1,3}}(?:(?:\{{,\}}|,\\!\s*|\\,|\\!,|\\ |~)[0-9]{{3}})+(?![0-9]){_DECIMALS})"
     rf"|(?P<spaced>[1-9][0-9]{{0,2}}(?: [0-9]{{3}})+(?![0-9/^]){_DECIMALS})"
     rf"|(?P<commas>[0-9]+(?:,[0-9]+)+)"
@@ -68,6 +76,13 @@ _TOKEN = re.compile(
     r"|(?P<word>[A-Za-z]+)"
     r"|(?P<op>\*\*|<=|>=|(?<= )!=|->|[-+*/^_=<>(){}\[\]|,;:!%$'&.\u20ac\u00a3\u00a5])"
 )
+_BARE = frozenset({"^", "_", r"\sqrt"})  # take a number without braces, and no fraction or group of digits behind it
+_DIGITS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_SIDE = r"(?:[,;:=<>]|\\(?:leq?|geq?|lt|gt|neq?|approx|in)(?![A-Za-z]))"
+_BEGUN = re.compile(rf"(?:\$|{_SIDE}|\\(?:{TEXT})\s?\{{[^{{}}]*\}}|(?<=\s)(?:and|or))\s?\\?$")
+_ENDED = re.compile(rf"\s*(?:$|{_SIDE}|\\?[%$]|\^?\s*\\circ|\\(?:{TEXT})|(?<=\s)[A-Za-z]+(?![(_A-Za-z]))")
+_OPENED = re.compile(r"(?:[(\[]|\\\{)$")
+_CLOSED = re.compile(r"\s*(?:[)\]]|\\\})")
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+")
 _SYNONYMS = {
     r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac",
@@ -86,7 +101,8 @@ _SYNONYMS = {
 class Token:
     """kind is one of number, based, text, command, word, op, end.
 
-    `spaced`: white space stood before it. `value`: of a number, exact. `mixed`: a whole number and a fraction.
+    `spaced`: white space stood before it. `value`: of a number, exact. `plain`: of digits alone. `joined`: a number in
+    several parts, which are a whole number and a fraction, or groups of digits.
     """
 
     kind: str
@@ -95,6 +111,7 @@ class Token:
     value: Fraction | None = None
     base: int = 10
     plain: bool = False
+    joined: bool = False
 
 
 END = Token("end", "")
@@ -167,7 +184,12 @@ def tokens(text: str) -> list[Token]:
             continue
         if match["based"] is not None and found and found[-1].text == "^":
             raise Unparsable("an exponent with a subscript")
-        made, at = _token(match, depth, spaced)
+        if found and found[-1].text in _BARE and (match["mixed"] or match["spaced"] or match["commas"]):
+            digits = _DIGITS.match(match[0])
+            assert digits is not None
+            made, at = _number(digits[0], spaced), at + digits.end()
+        else:
+            made, at = _token(match, depth, spaced)
         found.append(made)
         depth += {"(": 1, "[": 1, r"\{": 1, "<(": 1, ")": -1, "]": -1, r"\}": -1, ")>": -1}.get(made.text, 0)
         spaced = False
@@ -182,28 +204,48 @@ def _token(match: re.Match[str], depth: int, spaced: bool) -> tuple[Token, int]:
         if under == 0 or _integer(match["over"]) >= under:
             raise Unparsable("a whole number beside an improper fraction")
         value = _integer(match["whole"]) + Fraction(_integer(match["over"]), under)
-        return Token("number", match["mixed"], spaced, value), end
+        return Token("number", match["mixed"], spaced, value, joined=True), end
     if match["based"] is not None:
         return _based(match, spaced), end
     if match["grouped"] is not None or match["spaced"] is not None:
-        return _number(re.sub(r"[^0-9.]", "", match[0]), spaced), end
+        return _number(re.sub(r"[^0-9.]", "", match[0]), spaced, joined=True), end
+    if match["decimal"] is not None:
+        return _number(match[0].replace("{,}", "."), spaced, joined=True), end
     if match["commas"] is not None:
         listed = re.search(r"[0-9],$", match.string[max(0, match.start() - 2):match.start()])
         if depth == 0 and not listed and _THOUSANDS.fullmatch(match["commas"]):
             tail = re.compile(r"\.[0-9]+").match(match.string, end)
             end = tail.end() if tail else end
-            return _number(match.string[match.start():end].replace(",", ""), spaced), end
+            return _number(match.string[match.start():end].replace(",", ""), spaced, joined=True), end
         head = match["commas"].partition(",")[0]
         return _number(head, spaced), match.start() + len(head)
     if match["repeating"] is not None:
         return Token("number", match[0], spaced, _repeating(match)), end
     if match["number"] is not None:
-        return _number(match["number"], spaced, match["scale"]), end
+        if match["scale"] is None or _is_scientific(match):
+            return _number(match["number"], spaced, match["scale"]), end
+        return _number(match["number"], spaced), match.end("number")
     if match["text"] is not None:
         return Token("text", match["content"].replace("~", " "), spaced), end
     kind = match.lastgroup or "op"
     written = match[0]
     return Token(kind, _SYNONYMS.get(written, written), spaced), end
+
+
+def _is_scientific(match: re.Match[str]) -> bool:
+    """Is this a power of ten rather than a multiple of the constant e and a term? See above."""
+    mantissa, scale = match["number"], match["scale"]
+    if scale[0] not in "+-" or (scale[1] == "0" and len(scale) > 2) or mantissa == "1":
+        return True
+    if len(scale) < 3 and not re.match(r"[1-9]\.[0-9]", mantissa):
+        return False
+    before = match.string[:match.start()].rstrip()
+    before = before.removesuffix("-").removesuffix("+").rstrip()[-40:]  # more is never needed, and would cost time
+    after = match.string[match.end():]
+    ended = _ENDED.match(after) is not None
+    if _OPENED.search(before):  # the first item of several; in brackets all around it may be a factor
+        return ended and bool(after.strip())
+    return (not before or _BEGUN.search(before) is not None) and (ended or _CLOSED.match(after) is not None)
 
 
 def _integer(digits: str) -> int:
@@ -212,14 +254,14 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def _number(digits: str, spaced: bool, scale: str | None = None) -> Token:
+def _number(digits: str, spaced: bool, scale: str | None = None, joined: bool = False) -> Token:
     whole, _, decimals = digits.partition(".")
     value = Fraction(_integer((whole + decimals) or "0"), 10 ** len(decimals))
     if scale is not None:
         if len(scale) > 5 or abs(int(scale)) > MAX_SCALE:
             raise TooLarge(f"a power of ten beyond {MAX_SCALE}")
         value *= Fraction(10) ** int(scale)
-    return Token("number", digits, spaced, value, plain=scale is None and "." not in digits)
+    return Token("number", digits, spaced, value, plain=scale is None and "." not in digits, joined=joined)
 
 
 def _repeating(match: re.Match[str]) -> Fraction:

@@ -38,6 +38,9 @@ from verifiers.math.tree import (
     (r"1\frac12", Fraction(3, 2)), (r"137 \frac{1}{2}", Fraction(275, 2)), (r"-1\frac12", Fraction(-3, 2)),
     (r"\frac12", Fraction(1, 2)), (r"\frac 34", Fraction(3, 4)), (r"\frac9{19}", Fraction(9, 19)),
     (r"\frac{270}7", Fraction(270, 7)), (r"\frac{1}{-2}", Fraction(-1, 2)), ("50\\%", Fraction(1, 2)),
+    ("1e-5", Fraction(1, 100_000)), ("2e-05", Fraction(1, 50_000)), ("1.5e-3", Fraction(3, 2000)),
+    (r"2^3\frac12", 4), (r"\sqrt16\frac12", 2), (r"16^{1\frac12}", 64), (r"2^-3\frac12", Fraction(1, 16)),
+    ("0{,}5", Fraction(1, 2)),
     ("1.5e3", 1500), (r"1.5\times10^{-3}", Fraction(3, 2000)), (r"0.1\overline{6}", Fraction(1, 6)),
     ("2^10", 1024), ("2^{-1}", Fraction(1, 2)), ("-2^2", -4), ("2^3^2", 512), ("5!", 120), (r"\binom52", 10),
     (r"\sqrt{4}", 2), (r"\sqrt[3]{-8}", -2), ("8^{1/3}", 2), (r"\lfloor -2.5 \rfloor", -3), ("|-5|", 5),
@@ -62,7 +65,7 @@ def test_structures(text: str, kind: type) -> None:
     "", " ", "$$", "nan", "NaN", r"\text{nan}", "1<<10", "'a'*3", "(1,)", "x.__class__", "0x2a", "4_2", "f(", "1 2",
     "x2", "1+", "*", "(1", "1)", r"\frac{1}", r"\foo", "2\\frac32", "1=", "a==b", "x:=5", "5 or", "{", "\x00",
     "\ud800", "\u0664", r"\begin{pmatrix}1&2\\3\end{pmatrix}", r"\sum_{k=1} k", r"\int_0^1 x", "5!!", "lambda: 1+",
-    "5 because x", "12_2",
+    "5 because x", "12_2", "x^2 1/2", "x^-2 1/2", "10^2 000", "x_2 1/2", r"\sqrt[3]2 1/2", "sqrt3 1/2", r"\ln2\frac12",
 ])
 def test_what_is_no_mathematics_is_refused(text: str) -> None:
     with pytest.raises(Unparsable):
