@@ -80,6 +80,17 @@ def assigned(node: Node) -> list[tuple[str, Node]]:
     return pairs if len(names) == len(node.items) > 1 else []
 
 
+def by_name(names: Node, value: Node) -> Node:
+    """What a tuple of names is equal to, told in the order of the names; unchanged if it is no such tuple."""
+    if isinstance(value, SetOf):
+        return SetOf(tuple(by_name(names, item) for item in value.items))
+    if not (isinstance(names, Seq) and isinstance(value, Seq) and len(names.items) == len(value.items)):
+        return value
+    keys = [name.name if isinstance(name, Sym) else "" for name in names.items]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return replace(value, items=tuple(value.items[index] for index in order))
+
+
 def unnamed(node: Node) -> Sequence[Node]:
     """The items of a list or an ordered tuple that names none of them; else empty."""
     listed = isinstance(node, ListOf) or (isinstance(node, Seq) and node.opening + node.closing == "()")
