@@ -205,6 +205,10 @@ class SymbolicComparer(Comparer):
             g = Relation(tuple(op.replace(">", "<") for op in reversed(g.ops)), g.sides[::-1])
         if p.ops != g.ops:
             return None
+        algebra = Algebra({}, real=self.real)
+        if all(isinstance(side, SCALARS) for side in (*p.sides, *g.sides)) and (
+                conditions(Add(p.sides), algebra) != conditions(Add(g.sides), algebra)):
+            return None
         return every(self.equal(a, b) for a, b in zip(p.sides, g.sides, strict=True)) or None
 
 
