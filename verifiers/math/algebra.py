@@ -5,12 +5,13 @@ Runs in worker processes only, where it can be killed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]
 
-from verifiers.math.exact import MAX_TERMS, rational
+from verifiers.math.exact import MAX_TERMS, always_defined, rational
 from verifiers.math.tree import (
     Add,
     Apply,
@@ -32,6 +33,7 @@ from verifiers.math.tree import (
     Undefined,
     Unparsable,
     application,
+    children,
     symbols,
     walk,
 )
@@ -39,12 +41,28 @@ from verifiers.math.tree import (
 Expr = Any  # a sympy expression; sympy has no types
 _LOG_BASE = sympy.Symbol("base of log", positive=True)  # of a logarithm that names no base
 _CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I, "inf": sympy.oo}
+_ANY_ARGUMENT = frozenset({"abs", "sin", "cos", "exp", "sinh", "cosh", "tanh", "arctan", "sgn", "floor", "ceil", "min",
+                           "max", "Re", "Im"})
+_POLES: dict[str, Callable[..., Expr]] = {"tan": sympy.cos, "sec": sympy.cos, "cot": sympy.sin, "csc": sympy.sin}
+Condition = tuple[str, Any]  # what an expression needs to be defined: "nonneg", "nonzero" or another, and of what
+
+
+def _divisors(name: str) -> Callable[..., Expr]:
+    """gcd or lcm of whole numbers. Of letters it is no more than a name: sympy's is that of polynomials, where
+    gcd(n, 31) is 1 whatever n may be."""
+    def value(*args: Expr) -> Expr:
+        if all(arg.is_Integer for arg in args):
+            return sympy.Integer((math.gcd if name == "gcd" else math.lcm)(*map(int, args)))
+        return sympy.Function(name, integer=True)(*sorted(args, key=sympy.default_sort_key))
+    return value
+
+
 _FUNCTIONS: dict[str, Callable[..., Expr]] = {
     "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
     "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh, "coth": sympy.coth, "arcsin": sympy.asin,
     "arccos": sympy.acos, "arctan": sympy.atan, "arccot": sympy.acot, "arcsec": sympy.asec, "arccsc": sympy.acsc,
     "ln": sympy.log, "abs": sympy.Abs, "floor": sympy.floor, "ceil": sympy.ceiling, "factorial": sympy.factorial,
-    "binomial": sympy.binomial, "gcd": sympy.gcd, "lcm": sympy.lcm, "min": sympy.Min, "max": sympy.Max,
+    "binomial": sympy.binomial, "gcd": _divisors("gcd"), "lcm": _divisors("lcm"), "min": sympy.Min, "max": sympy.Max,
     "arg": sympy.arg, "Re": sympy.re, "Im": sympy.im, "sgn": sympy.sign,
 }
 _INTEGRAL_ARGUMENTS = frozenset({"factorial", "binomial", "gcd", "lcm"})
@@ -56,7 +74,7 @@ class Algebra:
     Args:
         values: numbers to put in for names; every other name becomes a symbol.
         positive: names that only have positive values where the comparison is defined.
-        real: even roots of negative numbers and logarithms of numbers that are not positive are Undefined.
+        real: letters are real; even roots of negative numbers, and logarithms of what is not positive, are Undefined.
     """
 
     def __init__(self, values: Mapping[str, Expr], positive: frozenset[str] = frozenset(), real: bool = True) -> None:
@@ -65,6 +83,8 @@ class Algebra:
     def symbol(self, name: str) -> Expr:
         if name in self.values:
             return self.values[name]
+        if not self.real:
+            return sympy.Symbol(name)
         return sympy.Symbol(name, positive=True) if name in self.positive else sympy.Symbol(name, real=True)
 
     def expression(self, node: Node) -> Expr:
@@ -207,9 +227,110 @@ def positive_names(*nodes: Node) -> frozenset[str]:
 
 
 def is_real(*nodes: Node) -> bool:
-    """Are the answers about real numbers, i does not occur?"""
-    return not any(part == Const("i") for node in nodes for part in walk(node))
+    """Are the answers about real numbers: no i, no real or imaginary part, no argument, no letter under a bar?"""
+    return not any(part == Const("i") or (isinstance(part, Call) and part.name in ("Re", "Im", "arg"))
+                   or (isinstance(part, Sym) and part.name.startswith(("\\overline", "\\bar")))
+                   for node in nodes for part in walk(node))
 
 
 def free_names(*nodes: Node) -> list[str]:
     return sorted(frozenset[str]().union(*map(symbols, nodes)))
+
+
+def conditions(node: Node, algebra: Algebra) -> frozenset[Condition]:
+    """What the letters must satisfy for a scalar to be defined, as written: sympy's simple forms have lost it."""
+    if not symbols(node) or isinstance(node, Apply):
+        return frozenset()
+    if isinstance(node, Big):  # what its bounds must be, whole or convergent, is not looked at
+        return frozenset() if always_defined(node.body) else frozenset({("value", node)})
+    return frozenset(_own_conditions(node, algebra)).union(*(conditions(child, algebra) for child in children(node)))
+
+
+def _own_conditions(node: Node, algebra: Algebra) -> Iterator[Condition]:
+    match node:
+        case Div(_, denominator):
+            yield from _nonzero(algebra.expression(denominator))
+        case Root(radicand, index) if index % 2 == 0 and algebra.real:
+            yield from _nonnegative(algebra.expression(radicand))
+        case Pow(base, exponent):
+            below, power = algebra.expression(base), rational(exponent)
+            if power is None:
+                if not below.is_positive:
+                    yield "base", below
+                return
+            if power.denominator % 2 == 0 and algebra.real:
+                yield from _nonnegative(below)
+            if power <= 0:
+                yield from _nonzero(below)
+        case Call("ln" | "log", args):
+            for value in map(algebra.expression, args):
+                yield from _nonzero(value)
+                if algebra.real:
+                    yield from _nonnegative(value)
+        case Call(name, (arg,)) if name in _POLES:
+            yield from _nonzero(_POLES[name](algebra.expression(arg)))
+        case Call("gcd" | "lcm", args):
+            for value in map(algebra.expression, args):
+                if not value.is_number:
+                    yield "whole", value
+        case Call(name, args) if name not in _ANY_ARGUMENT:
+            yield name, tuple(map(algebra.expression, args))
+
+
+def _nonzero(value: Expr) -> Iterator[Condition]:
+    if value.is_zero is False or value.is_number:
+        return
+    if value.is_Mul:
+        for factor in value.args:
+            yield from _nonzero(factor)
+    elif (value.is_Pow and value.exp.is_Rational) or isinstance(value, sympy.Abs):
+        if not (value.is_Pow and value.exp.is_negative):
+            yield from _nonzero(value.args[0])
+    elif value.is_polynomial():
+        for factor, _ in sympy.factor_list(value)[1]:
+            if not _rootless(factor):
+                yield "nonzero", _without_sign(factor)
+    else:
+        yield "nonzero", _without_sign(sympy.expand(value).as_content_primitive()[1])
+
+
+def _nonnegative(value: Expr) -> Iterator[Condition]:
+    if value.is_nonnegative or value.is_number:
+        return
+    if not (_rootless(value) and value.subs(dict.fromkeys(value.free_symbols, 0)).is_positive):
+        yield "nonneg", sympy.expand(value).as_content_primitive()[1]
+
+
+def _without_sign(value: Expr) -> Expr:
+    return -value if value.could_extract_minus_sign() else value
+
+
+def _rootless(value: Expr) -> bool:
+    """Is this a polynomial in one real letter, with rational coefficients, that has no real zero?"""
+    if len(value.free_symbols) != 1 or not value.is_polynomial() or not all(x.is_real for x in value.free_symbols):
+        return False
+    polynomial = sympy.Poly(value, *value.free_symbols)
+    return bool((polynomial.domain.is_ZZ or polynomial.domain.is_QQ) and polynomial.degree() <= 50
+                and polynomial.count_roots() == 0)
+
+
+def lowest_numerator(value: Expr) -> Expr:
+    return sympy.fraction(sympy.cancel(sympy.together(value)))[0]
+
+
+def same_solutions_kept(p: Node, g: Node, algebra: Algebra) -> bool:
+    """Of two equations, to 0, that agree where both are defined: has neither a solution where the other is undefined?
+
+    `y = 1/x` is `xy = 1`, which has no solution at x = 0: the numerator and x have no common zero, as one is in the
+    ideal of the two.
+    """
+    excess = conditions(p, algebra) ^ conditions(g, algebra)
+    if not excess:
+        return True
+    value = algebra.expression(p)
+    if any(kind != "nonzero" or not part.is_polynomial() for kind, part in excess) or (
+            not value.is_rational_function()):
+        return False
+    above = lowest_numerator(value)
+    names = sorted(above.free_symbols.union(*(part.free_symbols for _, part in excess)), key=str)
+    return all(sympy.groebner([above, part], *names).exprs == [1] for _, part in excess)

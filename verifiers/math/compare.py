@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from verifiers.math.exact import always_defined, rational
-from verifiers.math.lists import assigned, is_name, members, unnamed, values_of
+from verifiers.math.lists import assigned, by_name, is_name, members, unnamed, values_of
 from verifiers.math.tolerance import Tolerance
 from verifiers.math.tree import (
     SCALARS,
@@ -73,7 +73,8 @@ class Comparer:
             return self.labels(p, g)
         if p == g and always_defined(g):
             return True
-        p, g = _without_element(p), _without_element(g)
+        same_names = isinstance(p, Relation) and isinstance(g, Relation) and p.sides[0] == g.sides[0]
+        p, g = _without_element(p, same_names), _without_element(g)
         if isinstance(p, Quantity | Degree) or isinstance(g, Quantity | Degree):
             return self.quantities(p, g)
         if is_region(p) or is_region(g):
@@ -238,7 +239,9 @@ class Comparer:
             return False if options else self.equal(sides[-1], value)
         named = [index for index in (0, -1) if is_name(sides[index]) and sides[index] != value]
         if named:
-            sides.pop(named[0])
+            names = sides.pop(named[0])
+            if relation is p:  # a bare answer has its values in the order of the names
+                sides = [by_name(names, side) for side in sides]
         if len(sides) == 1 and has(sides[0], PlusMinus) and not isinstance(sides[0], SetOf):
             return self.collections(p, g)
         return every(self.equal(side, g) if relation is p else self.equal(p, side) for side in sides)
@@ -261,10 +264,10 @@ class Comparer:
         raise NeedsAlgebra
 
 
-def _without_element(node: Node) -> Node:
-    """`x in S` says S."""
+def _without_element(node: Node, as_written: bool = True) -> Node:
+    """`x in S` says S; of tuples of names in the order written, or else in that of the names."""
     if isinstance(node, Relation) and node.ops == ("in",) and is_name(node.sides[0]):
-        return node.sides[1]
+        return node.sides[1] if as_written else by_name(*node.sides)
     return node
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from verifiers.math.tree import (
     Apply,
     ListOf,
+    Matrix,
     Mul,
     Neg,
     Node,
@@ -71,13 +72,30 @@ def values_of(items: list[Node]) -> tuple[str, list[Node]]:
 
 
 def assigned(node: Node) -> list[tuple[str, Node]]:
-    """The names and values of `x = 1, y = 2`, in the order given; empty where fewer than two names get one each."""
+    """The names and values of `x = 1, y = 2` and `(x, y) = (1, 2)`, in the order given; empty where fewer than two
+    names get one each."""
+    if isinstance(node, Relation) and node.ops == ("=",):
+        node = ListOf(tuple(members(node) or ()), ",")
     if not isinstance(node, ListOf):
         return []
     pairs = [(item.sides[0].name, item.sides[1]) for item in node.items if isinstance(item, Relation)
              and item.ops == ("=",) and isinstance(item.sides[0], Sym)]
     names = {name for name, _ in pairs}
     return pairs if len(names) == len(node.items) > 1 else []
+
+
+def by_name(names: Node, value: Node) -> Node:
+    """What a tuple of names is equal to, told in the order of the names; unchanged if it is no such tuple."""
+    if isinstance(value, SetOf):
+        return SetOf(tuple(by_name(names, item) for item in value.items))
+    if isinstance(value, Matrix) and len(value.rows[0]) == 1:
+        column = by_name(names, Seq("(", ")", tuple(row[0] for row in value.rows)))
+        return Matrix(tuple((item,) for item in column.items)) if isinstance(column, Seq) else value
+    if not (isinstance(names, Seq) and isinstance(value, Seq) and len(names.items) == len(value.items)):
+        return value
+    keys = [name.name if isinstance(name, Sym) else "" for name in names.items]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return replace(value, items=tuple(value.items[index] for index in order))
 
 
 def unnamed(node: Node) -> Sequence[Node]:

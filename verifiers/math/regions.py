@@ -8,6 +8,7 @@ from typing import Any
 
 import sympy  # type: ignore[import-untyped]
 
+from verifiers.math.algebra import Algebra, conditions, is_real
 from verifiers.math.proofs import nonzero, proved_zero
 from verifiers.math.tree import (
     SCALARS,
@@ -166,6 +167,8 @@ class Regions:
         names = frozenset[str]().union(*map(symbols, sides))
         if len(names) != 1 or "in" in ops or not all(isinstance(side, SCALARS) for side in sides):
             raise NoRegion("not in one variable")
+        if not is_real(*sides) or any(conditions(side, Algebra({})) for side in sides):
+            raise NoRegion("not defined for every real number")
         result = EVERYTHING
         for op, left, right in zip(ops, sides[:-1], sides[1:], strict=True):
             result = intersection(result, self.linear(op, self.expression(left) - self.expression(right)))

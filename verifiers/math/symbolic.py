@@ -9,7 +9,15 @@ from typing import Any
 
 import sympy  # type: ignore[import-untyped]
 
-from verifiers.math.algebra import Algebra, free_names, is_real, positive_names
+from verifiers.math.algebra import (
+    Algebra,
+    conditions,
+    free_names,
+    is_real,
+    lowest_numerator,
+    positive_names,
+    same_solutions_kept,
+)
 from verifiers.math.compare import Comparer, NeedsAlgebra, Truth, every
 from verifiers.math.proofs import nonzero, points, proved_zero
 from verifiers.math.regions import NoRegion, Regions, same
@@ -46,13 +54,18 @@ class SymbolicComparer(Comparer):
     def __init__(self, policy: Tolerance, seed: int) -> None:
         super().__init__(policy)
         self.seed = seed
+        self.real = True  # until something complex is met in any part of either answer
+
+    def equal(self, p: Node, g: Node) -> Truth:
+        self.real = self.real and is_real(p, g)
+        return super().equal(p, g)
 
     def scalars(self, p: Node, g: Node) -> Truth:
         try:
             return super().scalars(p, g)
         except NeedsAlgebra:
             pass
-        names, real = free_names(p, g), is_real(p, g)
+        names, real = free_names(p, g), self.real
         if not names:
             return self.constants(Algebra({}, real=real).expression(p), Algebra({}, real=real).expression(g))
         agreement = self.agree(p, g, names, real)
@@ -104,22 +117,26 @@ class SymbolicComparer(Comparer):
     def equations(self, p: Relation, g: Relation) -> Truth:
         mine, other = (Add((side.sides[0], Neg(side.sides[1]))) for side in (p, g))
         truth = self.proportional(mine, other, positive=False)
+        if truth is True and not same_solutions_kept(mine, other, Algebra({}, real=self.real)):
+            return None
         return self.cleared(mine, other) if truth is False and has(Add((mine, other)), Div) else truth
 
     def cleared(self, p: Node, g: Node) -> Truth:
         """`y = 1/x` is `xy = 1`: are the numerators, in lowest terms, constant multiples of one another?"""
-        tops = []
+        tops, algebra = [], Algebra({}, real=self.real)
         for side in (p, g):
-            value = Algebra({}, real=is_real(p, g)).expression(side)
+            value = algebra.expression(side)
             if not value.is_rational_function() or value.is_number:
                 return False
-            tops.append(sympy.fraction(sympy.cancel(sympy.together(value)))[0])
+            tops.append(lowest_numerator(value))
         ratio = sympy.cancel(tops[0] / tops[1])
-        return bool(ratio.is_number and nonzero(ratio))
+        if not (ratio.is_number and nonzero(ratio)):
+            return False
+        return same_solutions_kept(p, g, algebra) or None
 
     def proportional(self, p: Node, g: Node, positive: bool) -> Truth:
         """Is p a constant multiple of g, by a factor that is not zero, or is positive?"""
-        names, real = free_names(p, g), is_real(p, g)
+        names, real = free_names(p, g), self.real
         first: tuple[Expr, Expr] | None = None
         agreed, varied = 0, False
         for point in points(names, self.seed):
@@ -165,7 +182,11 @@ class SymbolicComparer(Comparer):
             if not all(isinstance(side, SCALARS) for side in (*p.sides, *g.sides)):
                 return None
             (op, mine), (wanted, gold) = _oriented(p), _oriented(g)
-            return self.proportional(mine, gold, positive=op != "!=") if op == wanted else False
+            if op != wanted:
+                return False
+            algebra = Algebra({}, real=self.real)
+            truth = self.proportional(mine, gold, positive=op != "!=")
+            return None if truth and conditions(mine, algebra) != conditions(gold, algebra) else truth
         if isinstance(p, Seq) and isinstance(g, Seq):
             return self.sequences(p, g)
         if isinstance(p, SetOp) and isinstance(g, SetOp) and p.op == g.op:
@@ -183,6 +204,10 @@ class SymbolicComparer(Comparer):
         if set(g.ops) <= {">", ">="}:
             g = Relation(tuple(op.replace(">", "<") for op in reversed(g.ops)), g.sides[::-1])
         if p.ops != g.ops:
+            return None
+        algebra = Algebra({}, real=self.real)
+        if all(isinstance(side, SCALARS) for side in (*p.sides, *g.sides)) and (
+                conditions(Add(p.sides), algebra) != conditions(Add(g.sides), algebra)):
             return None
         return every(self.equal(a, b) for a, b in zip(p.sides, g.sides, strict=True)) or None
 
