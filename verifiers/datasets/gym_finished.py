@@ -8,10 +8,11 @@ from fractions import Fraction
 
 from verifiers.math.parser import read
 from verifiers.math.tree import Add, Const, Div, Mul, Neg, Node, Num, Pow, Quantity, Relation, Sym, TooLarge, Unparsable
+from verifiers.math.worked_out import scientific
 
 # The comparer reads the grouping of India against a number, but the parser alone takes it for a list.
 _INDIAN = re.compile(r"\s*[+-]?[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}\s*")
-_ONE, _TEN = Num(Fraction(1)), Num(Fraction(10))
+_ONE = Num(Fraction(1))
 
 
 def finished(task: str, answer: str) -> bool:
@@ -24,32 +25,16 @@ def finished(task: str, answer: str) -> bool:
         return False
     if isinstance(node, Relation) and node.ops == ("=",) and isinstance(node.sides[0], Sym):
         node = node.sides[1]  # z = 3 + 4i
-    return _numeral(node) or _FORMS.get(task, _scientific)(node)
+    return _numeral(node) or _FORMS.get(task, scientific)(node)
 
 
 def _numeral(node: Node) -> bool:
     return isinstance(node.operand if isinstance(node, Neg) else node, Num)
 
 
-def _scientific(node: Node) -> bool:
-    """-1.5 * 10^-9, with one digit in front of the point as the notation has it."""
-    node = node.operand if isinstance(node, Neg) else node
-    if not isinstance(node, Mul) or len(node.factors) != 2:
-        return False
-    significand, power = node.factors
-    if not isinstance(significand, Num) or not 1 <= significand.value < 10:
-        return False
-    return isinstance(power, Pow) and power.base == _TEN and _whole(power.exponent)
-
-
-def _whole(node: Node) -> bool:
-    node = node.operand if isinstance(node, Neg) else node
-    return isinstance(node, Num) and node.value.denominator == 1
-
-
 def _fraction(node: Node) -> bool:
     """15/64, or a percentage, which is read as one."""
-    return _scientific(node) or (isinstance(node, Div) and _numeral(node.numerator) and _numeral(node.denominator))
+    return scientific(node) or (isinstance(node, Div) and _numeral(node.numerator) and _numeral(node.denominator))
 
 
 def _amount(node: Node) -> bool:

@@ -59,8 +59,16 @@ def _numeral(node: Node, *, fractions: bool) -> bool:
         case Div(numerator=above, denominator=below):
             percent = isinstance(below, Num) and below.value == 100
             return (fractions or percent) and all(_numeral(part, fractions=False) for part in (above, below))
-        case Mul(factors=(Num(), Pow(base=Num(value=base), exponent=exponent))):
-            return base == 10 and _numeral(exponent, fractions=False)
         case ListOf(items=items):
             return all(_numeral(_bare(item), fractions=fractions) for item in items)
+    return scientific(node)
+
+
+def scientific(node: Node) -> bool:
+    """-1.5 * 10^-9, with one digit in front of the point as the notation has it."""
+    match node.operand if isinstance(node, Neg) else node:
+        case Mul(factors=(Num(value=significand), Pow(base=Num(value=base), exponent=exponent))):
+            power = exponent.operand if isinstance(exponent, Neg) else exponent
+            whole = isinstance(power, Num) and power.value.denominator == 1
+            return 1 <= significand < 10 and base == 10 and whole
     return False

@@ -129,6 +129,7 @@ def test_what_is_counted_is_what_the_problem_speaks_of(answer: str, fits: bool, 
     ("77", "462/6", False), ("77", "-(-77)", True), ("12", r"3\cdot4", False), (r"\frac34", "6/8", True),
     (r"\frac34", "0.75", True), (r"\frac34", r"75\%", True), (r"\frac34", r"\frac{1}{2}+\frac{1}{4}", False),
     ("-5", "-5", True), ("-5", "2-7", False), ("602000", r"6.02\times10^5", True), ("0.05", r"5\cdot 10^{-2}", True),
+    ("600", r"60\cdot 10", False), ("600", r"60\cdot 10^1", False),
     (r"2\sqrt3", r"\sqrt{12}", True), ("2^{10}", "1024", True), ("2^{10}", "2^{10}", True), (r"\{5\}", "5", True),
     ("5", r"\{2+3\}", False), (r"5^\circ", "5", True), ("3", "9/3", False), ("50", r"5000\%", True),
 ])
