@@ -39,31 +39,45 @@ class Arm:
 
 
 # Small generations without matches: six minutes are few, and every arm's last policy is what is measured.
-_SELF_PLAY = ("selfplay.gate=false", "replay.held_out=0")
+_SELF_PLAY = ("selfplay.gate=false", "replay.held_out=0", "budget=500tok")
+_SOLUTIONS = ("objective=rejection_sampling", "objective.most=64", "training.lr=0.005")
+_ROUNDS = ("selfplay.lines=16", "replay.window=1", "replay.demonstrations=0", "training.epochs=1.0",
+           "training.warmup=0", "training.batch_tokens=8192")  # fmt: skip
 
 ARMS: dict[str, Arm] = {
     "expert_iteration": Arm(
-        "self-play: search, distilled", Kind.IMPROVE,
-        (*_SELF_PLAY, "objective=expert_iteration", "search=mcts", "budget=500tok"),
+        "self-play: search, imitated", Kind.IMPROVE, (*_SELF_PLAY, "search=mcts", "selfplay.lines=4"),
         {
-            "p128": ("selfplay.problems=128", "selfplay.lines=4"),
-            "p128_lr4": ("selfplay.problems=128", "selfplay.lines=4", "training.lr=0.004"),
-            "p128_lr1": ("selfplay.problems=128", "selfplay.lines=4", "training.lr=0.001"),
-            "p256": ("selfplay.problems=256", "selfplay.lines=4"),
-            "p256_full": ("selfplay.problems=256", "selfplay.lines=4", "training=full"),
-            "p512_epoch": ("selfplay.problems=512", "selfplay.lines=4", "training.epochs=1.0"),
+            "distil_p256": ("objective=expert_iteration", "selfplay.problems=256"),
+            "distil_p512": ("objective=expert_iteration", "selfplay.problems=512"),
+            "solutions_p256": (*_SOLUTIONS, "selfplay.problems=256"),
+            "solutions_p512": (*_SOLUTIONS, "selfplay.problems=512"),
+            "solutions_p512_epochs4": (*_SOLUTIONS, "selfplay.problems=512", "training.epochs=4.0"),
+            "solutions_p512_full": (*_SOLUTIONS, "selfplay.problems=512", "training=full", "training.lr=0.0005"),
         },
     ),
     "rejection_sampling": Arm(
         "self-play: samples, no search", Kind.IMPROVE,
-        (*_SELF_PLAY, "objective=rejection_sampling", "objective.tree_lines=false", "search=greedy", "budget=500tok"),
+        (*_SELF_PLAY, "search=greedy", "selfplay.lines=16", *_SOLUTIONS, "objective.tree_lines=false"),
         {
-            "p128": ("selfplay.problems=128", "selfplay.lines=16"),
-            "p128_lr4": ("selfplay.problems=128", "selfplay.lines=16", "training.lr=0.004"),
-            "p128_lr1": ("selfplay.problems=128", "selfplay.lines=16", "training.lr=0.001"),
-            "p256": ("selfplay.problems=256", "selfplay.lines=16"),
-            "p256_full": ("selfplay.problems=256", "selfplay.lines=16", "training=full"),
-            "p512_epoch": ("selfplay.problems=512", "selfplay.lines=8", "training.epochs=1.0"),
+            "p256": ("selfplay.problems=256",),
+            "p256_lr2": ("selfplay.problems=256", "training.lr=0.002"),
+            "p512": ("selfplay.problems=512",),
+            "p512_lines8": ("selfplay.problems=512", "selfplay.lines=8"),
+            "p512_epochs4": ("selfplay.problems=512", "training.epochs=4.0"),
+            "p512_full": ("selfplay.problems=512", "training=full", "training.lr=0.0005"),
+        },
+    ),
+    "grpo": Arm(
+        "self-play: policy gradients, no search", Kind.IMPROVE,
+        (*_SELF_PLAY, "search=greedy", "objective=grpo", *_ROUNDS),
+        {
+            "lr2": ("selfplay.problems=64", "training.lr=0.002"),
+            "lr1": ("selfplay.problems=64", "training.lr=0.001"),
+            "lr4": ("selfplay.problems=64", "training.lr=0.004"),
+            "lr2_p128": ("selfplay.problems=128", "training.lr=0.002"),
+            "full": ("selfplay.problems=64", "training=full", "training.lr=0.0003"),
+            "full_p128": ("selfplay.problems=128", "training=full", "training.lr=0.0003"),
         },
     ),
     "trl_grpo": Arm(

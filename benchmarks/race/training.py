@@ -88,7 +88,8 @@ def _improve(options: Sequence[str], seed: int, folder: Path, track: Track) -> l
     run = folder / "run"
     command = [
         sys.executable, "run_experiment.py", "improve", f"domain={DOMAIN}", "selfplay.generations=100000",
-        f"selfplay.workers={track.threads}", f"threads={track.threads}", "curves.of=none", "scalars=none",
+        f"selfplay.workers={track.threads}", f"selfplay.pool={'ray' if track.threads > 1 else 'local'}",
+        f"threads={track.threads}", "curves.of=none", "scalars=none",
         *options, f"seed={seed}", f"run={run}",
     ]  # fmt: skip
     limit = 60 * track.marks[-1]
