@@ -211,7 +211,7 @@ def test_a_difference_is_paired_by_problem():
 
 def raced() -> list[Result]:
     rows = [row(BASE, "", stage="race", mark=0, right="1000")]
-    for arm, config in (("trl_grpo", "g8_lr3e-4"), ("expert_iteration", "p128")):
+    for arm, config in (("trl_grpo", "g8_lr3e-4"), ("expert_iteration", "solutions_p512")):
         for seed in (0, 1):
             rows += [row(arm, config, stage="race", seed=seed, mark=mark, right=right)
                      for mark, right in ((2, "1100"), (4, "1110" if seed else "1101"))]
