@@ -1,7 +1,8 @@
 """Is one evaluation better than another on the same problems? compare RUN_A RUN_B: paired difference with its interval.
 
 Prints one JSON object: the accuracies, their difference A - B in points of 1, its 95 % bootstrap interval over
-problems, how many problems only one of the two solved, and on how many their final answers differ.
+problems, how many problems only one of the two solved, and on how many their final answers differ. With along=tokens
+or along=seconds the same for what stood at each point of a 1-2-5 series; those intervals hold one point at a time.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from commands.errors import BadInput, whole
-from commands.statistics import bootstrap_weights
+from commands.errors import BadInput, shorten, whole
+from commands.statistics import Floats, band, bootstrap_weights
 from commands.traces import Run, find_runs
 from commands.traces import take_run_dirs as take_words
 
 __all__ = ["run", "take_words"]
+
+ALONG = ("tokens", "seconds")
 
 
 def run(cfg: DictConfig, run_dirs: Sequence[str]) -> int:
@@ -26,7 +29,12 @@ def run(cfg: DictConfig, run_dirs: Sequence[str]) -> int:
     if len(runs) != 2:
         raise BadInput(f"compare needs two run directories, not {len(runs)}: compare RUN_A RUN_B")
     samples, seed = whole("samples", cfg.samples), whole("seed", cfg.seed, 0)
-    print(json.dumps(compare(runs[0], runs[1], samples, seed)))
+    if cfg.along not in (None, *ALONG):
+        raise BadInput(f"along={shorten(str(cfg.along))} cannot be; allowed: {', '.join(ALONG)}")
+    found = compare(runs[0], runs[1], samples, seed)
+    if cfg.along is not None:
+        found["along"] = compare_along(runs[0], runs[1], cfg.along, samples, seed)
+    print(json.dumps(found))
     return 0
 
 
@@ -35,8 +43,8 @@ def compare(a: Run, b: Run, samples: int, seed: int) -> dict[str, Any]:
     if set(a.ids) != set(b.ids) or not a.ids:
         raise BadInput(f"the runs share {len(set(a.ids) & set(b.ids))} of {len(a.ids)} and {len(b.ids)} problems; "
                        "a comparison needs the same ones")
-    place = {problem: index for index, problem in enumerate(b.ids)}
-    right_a, right_b = a.correct, b.correct[[place[problem] for problem in a.ids]]
+    order = _order(a, b)
+    right_a, right_b = a.correct, b.correct[order]
     difference = right_a - right_b
     low, high = np.quantile(bootstrap_weights(len(a.ids), samples, seed) @ difference, [0.025, 0.975])
     return {
@@ -46,5 +54,42 @@ def compare(a: Run, b: Run, samples: int, seed: int) -> dict[str, Any]:
         "difference": float(difference.mean()), "ci95": [float(low), float(high)],
         "only_a": int((difference > 0).sum()), "only_b": int((difference < 0).sum()),
         "excludes_zero": bool(low > 0 or high < 0),
-        "answers_differ": sum(a.results[i]["answer"] != b.results[place[p]]["answer"] for i, p in enumerate(a.ids)),
+        "answers_differ": sum(row["answer"] != b.results[i]["answer"] for row, i in zip(a.results, order, strict=True)),
     }
+
+
+def compare_along(a: Run, b: Run, axis: str, samples: int, seed: int) -> dict[str, Any]:
+    """The paired difference of the answers that stood when so much was spent.
+
+    Args:
+        a, b: runs on the same problems.
+        axis: 'tokens' or 'seconds'.
+
+    Returns:
+        The points, and at each the accuracies, the difference and its 95 % interval; then the points at which it lies
+        above zero, and below.
+    """
+    points = series(min(one.first(axis) for one in (a, b)), max(float(one.spent(axis).max()) for one in (a, b)))
+    right_a, right_b = a.correct_at(axis, points), b.correct_at(axis, points)[_order(a, b)]
+    difference = right_a - right_b
+    low, high = band(difference, bootstrap_weights(len(a.ids), samples, seed))
+    rows = [
+        {axis: float(point), "accuracy_a": float(right_a[:, i].mean()), "accuracy_b": float(right_b[:, i].mean()),
+         "difference": float(difference[:, i].mean()), "ci95": [float(low[i]), float(high[i])]}
+        for i, point in enumerate(points)
+    ]  # fmt: skip
+    return {"axis": axis, "points": rows, "above_at": [float(p) for p in points[low > 0]],
+            "below_at": [float(p) for p in points[high < 0]]}
+
+
+def series(first: float, last: float) -> Floats:
+    """1, 2, 5, 10, 20, 50 and so on, from the last one that is not above `first` to the first not below `last`."""
+    steps = np.array([float(f"{digit}e{power}") for power in range(-6, 16) for digit in (1, 2, 5)])
+    begin = max(0, int(np.searchsorted(steps, first, side="right")) - 1)
+    return steps[begin : int(np.searchsorted(steps, max(first, last))) + 1]
+
+
+def _order(a: Run, b: Run) -> list[int]:
+    """Where each problem of `a` stands in `b`."""
+    place = {problem: index for index, problem in enumerate(b.ids)}
+    return [place[problem] for problem in a.ids]

@@ -71,6 +71,10 @@ class Run:
         """What each problem spent in all ('seconds' or 'tokens'), shape [problems]."""
         return np.array([float(row[axis]) for row in self.results])
 
+    def first(self, axis: str) -> float:
+        """When the first answer of any problem was there; 0 without any."""
+        return min((float(answers[0][axis]) for answers in self.trace.values() if answers), default=0.0)
+
     def greedy_at(self, axis: str) -> Floats:
         """When the greedy answers were there, for the problems that have one."""
         return np.array([row[axis] for i in self.ids for row in self.trace.get(i, ()) if row["greedy"]], dtype=float)

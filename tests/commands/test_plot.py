@@ -7,9 +7,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from commands.compare import compare
+from commands.compare import compare, series
 from commands.manifest import write_json
 from commands.plot import curve
 from commands.traces import RESULTS, TRACE, read_run, write_table
@@ -22,6 +23,14 @@ ANSWERS = [
     [(0.1, 10, False), (0.5, 50, True), (2.0, 200, False)],
     [],
 ]
+
+
+def rename(folder: Path, ids: list[str]) -> None:
+    """Give the problems of a run other ids."""
+    for name, schema in (("results", RESULTS), ("trace", TRACE)):
+        path = folder / f"{name}.parquet"
+        rows = [{**row, "problem_id": ids[row["index"]]} for row in pq.read_table(path, schema=schema).to_pylist()]
+        write_table(path, rows, schema)
 
 
 def make_run(folder: Path, answers=ANSWERS, **names) -> Path:
@@ -129,6 +138,32 @@ def test_compare_is_paired(run, tmp_path: Path):
         and compare(read_run(tmp_path / "c"), read_run(tmp_path / "b"), 9, 0)["answers_differ"] == 1
     )
     assert same["difference"] == 0.0 and same["excludes_zero"] is False
+
+
+def test_compare_along_what_was_spent(run, tmp_path: Path):
+    early = [[(0.1, 10, i % 2 == 0), (1.0, 100, i < 60)] for i in range(100)]
+    late = [[(0.1, 10, False), (1.0, 100, i < 90)] for i in range(100)]
+    make_run(tmp_path / "a", early)
+    make_run(tmp_path / "b", list(reversed(late)))  # the same problems, in another order
+    for problem, place in (("a", range(100)), ("b", reversed(range(100)))):
+        rename(tmp_path / problem, [f"q{i}" for i in place])
+    [said] = run("compare", "a", "b", "along=tokens").objects
+    along = said["along"]
+    assert [point["tokens"] for point in along["points"]] == [10.0, 20.0, 50.0, 100.0, 200.0, 500.0]
+    assert along["above_at"] == [10.0, 20.0, 50.0] and along["below_at"] == [100.0, 200.0, 500.0]
+    assert along["points"][0]["difference"] == 0.5 and along["points"][-1]["difference"] == pytest.approx(-0.3)
+    # Paired by problem: all that the one solves the other does too, so 30 differ and no more.
+    assert along["points"][-1]["ci95"] == pytest.approx([-0.39, -0.21], abs=0.03)
+    assert [point["seconds"] for point in run("compare", "a", "b", "along=seconds").objects[0]["along"]["points"]] == [
+        0.1, 0.2, 0.5, 1.0, 2.0, 5.0]  # fmt: skip
+    assert "allowed: tokens, seconds" in run("compare", "a", "b", "along=words").complaint
+
+
+@pytest.mark.parametrize(("first", "last", "points"), [
+    (10, 400, [10, 20, 50, 100, 200, 500]), (0.013, 0.05, [0.01, 0.02, 0.05]), (7, 7, [5, 10]), (0, 1e-6, [1e-6]),
+])
+def test_the_series_encloses_what_was_spent(first: float, last: float, points: list[float]):
+    assert series(first, last).tolist() == points
 
 
 def test_bad_runs_get_one_line(run, tmp_path: Path):
