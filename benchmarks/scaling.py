@@ -46,7 +46,7 @@ def config(group: str, name: str) -> str:
 def factory() -> ConfigFactory:
     policy = json.dumps(json.loads(config("policy", "shipped")) | {"threads": 1, "path": str(ROOT / "policy/shipped")})
     return ConfigFactory(policy, config("search", "mcts"), "{}", {"game24": config("domain", "game24")}, "1000tok",
-                         lines=8, concurrent=32, states=256)
+                         "1000tok", lines=8, concurrent=32, states=256)
 
 
 def jobs(count: int, run: str) -> Iterator[Job]:

@@ -19,7 +19,7 @@ class ConfigFactory:
     Attributes:
         policy_config, search, tools: JSON texts of the constructors' configs; that of no tools is empty.
         domains: likewise, by the names that problems carry.
-        budget: of each search.
+        budget, match_budget: of each search, and of each search in a match.
         lines, concurrent, states: see selfplay.player.Player.
     """
 
@@ -28,6 +28,7 @@ class ConfigFactory:
     tools: str
     domains: Mapping[str, str]
     budget: str
+    match_budget: str
     lines: int
     concurrent: int
     states: int
@@ -40,4 +41,5 @@ class ConfigFactory:
     def player(self, policy: Policy) -> Player:
         domains = {name: load_domain(json.loads(config)) for name, config in self.domains.items()}
         return Player(domains, policy, load_searcher(json.loads(self.search)), Budget.parse(self.budget),
-                      lines=self.lines, concurrent=self.concurrent, states=self.states)
+                      match_budget=Budget.parse(self.match_budget), lines=self.lines, concurrent=self.concurrent,
+                      states=self.states)

@@ -55,7 +55,7 @@ FREE = ("run", "threads", "ray", "curves", "scalars", "policy.threads", "policy.
 
 def run(cfg: DictConfig) -> int:
     """See the module. Returns 0 when the last generation has been played, 130 when interrupted."""
-    budget, seed = _budget(cfg.budget), whole("seed", cfg.seed, 0)
+    budgets, seed = _budgets(cfg), whole("seed", cfg.seed, 0)
     from selfplay.proposing import cue
 
     settings: Settings = make("selfplay", cfg.selfplay)
@@ -77,7 +77,7 @@ def run(cfg: DictConfig) -> int:
         narrator = ends.enter_context(Narrator(_scalars(cfg.scalars, folder, run_id)))
         try:
             with _refusals():
-                loop = _loop(cfg, settings, ladder, base, start, budget, parts, folder, run_id, seed, narrator, ends)
+                loop = _loop(cfg, settings, ladder, base, start, budgets, parts, folder, run_id, seed, narrator, ends)
                 signal.signal(signal.SIGTERM, signal.default_int_handler)  # after Ray, which would end it otherwise
                 loop.run()
             ends.close()  # the workers leave the cores to the evaluations
@@ -94,14 +94,15 @@ def run(cfg: DictConfig) -> int:
 
 def _loop(
     cfg: DictConfig, settings: Settings, ladder: dict[str, tuple[DictConfig, Domain]], base: Path, start: Path | None,
-    budget: Budget, parts: dict[str, Any], folder: Path, run_id: str, seed: int, narrator: Narrator, ends: ExitStack,
+    budgets: tuple[Budget, Budget], parts: dict[str, Any], folder: Path, run_id: str, seed: int, narrator: Narrator,
+    ends: ExitStack,
 ) -> Generations:  # fmt: skip
     """The loop with all its parts, which `ends` ends again."""
     from selfplay.store import Store
 
     _sweep(folder)
     store = Store(str(folder / "store") if settings.store is None else settings.store)
-    pool = ends.enter_context(closing(_pool(cfg, settings, ladder, store)))
+    pool = ends.enter_context(closing(_pool(cfg, settings, ladder, budgets, store)))
     import torch
 
     from policy.weights import naming
@@ -115,7 +116,7 @@ def _loop(
     return Generations(folder, settings, Parts(
         pool, store, domains, parts["curriculum"], parts["replay"],
         Learner(base, parts["objective"], parts["training"], torch_device(str(cfg.device))),
-        version=lambda adapter: name(adapter) + tool, tokens=cast(int, budget.tokens),
+        version=lambda adapter: name(adapter) + tool, tokens=cast(int, budgets[1].tokens),
         cores=_cores(settings, torch.get_num_threads()), lines=settings.lines, start=start,
         proposals=parts["proposals"],
         demonstrating=[domain for domain in domains if _demonstrates(domain)],
@@ -123,12 +124,13 @@ def _loop(
 
 
 def _pool(
-    cfg: DictConfig, settings: Settings, ladder: dict[str, tuple[DictConfig, Domain]], store: Store
+    cfg: DictConfig, settings: Settings, ladder: dict[str, tuple[DictConfig, Domain]], budgets: tuple[Budget, Budget],
+    store: Store,
 ) -> Pool:  # fmt: skip
     policy = json.loads(as_json(cfg.policy)) | {"adapter": None}
     factory = ConfigFactory(
         json.dumps(policy), as_json(cfg.search), as_json(cfg.tools),
-        {domain.name: as_json(config) for config, domain in ladder.values()}, str(cfg.budget),
+        {domain.name: as_json(config) for config, domain in ladder.values()}, *map(str, budgets),
         settings.lines, settings.concurrent, settings.states,
     )  # fmt: skip
     if settings.pool == "local":
@@ -192,12 +194,17 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _budget(text: Any) -> Budget:
-    budget = Budget.parse(text)
-    if budget.seconds is not None or budget.tokens is None:
-        raise BadInput(f"budget={shorten(str(text))} cannot be; self-play needs one that can be repeated, in tokens, "
-                       "such as 1000tok or 1000tok+50sims")
-    return budget
+def _budgets(cfg: DictConfig) -> tuple[Budget, Budget]:
+    """Of a search, and of one in a match."""
+    def one(name: str, text: Any) -> Budget:
+        budget = Budget.parse(text)
+        if budget.seconds is not None or budget.tokens is None:
+            raise BadInput(f"{name}={shorten(str(text))} cannot be; self-play needs one that can be repeated, in "
+                           "tokens, such as 1000tok or 1000tok+50sims")
+        return budget
+
+    budget = one("budget", cfg.budget)
+    return budget, budget if cfg.match_budget is None else one("match_budget", cfg.match_budget)
 
 
 def _ladder(cfg: DictConfig) -> dict[str, tuple[DictConfig, Domain]]:

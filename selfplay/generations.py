@@ -81,7 +81,7 @@ class Parts:
     Attributes:
         ladder: settings of a domain from easy to hard, or just one domain; matches are played on the last.
         version: of the policy that wears an adapter, as it ought to call itself.
-        tokens: that a search may spend.
+        tokens: that a search in a match may spend.
         cores: processors (GPUs, where the policy runs on some) at work in each phase.
         lines: that are drawn for each problem, and below each cue.
         start: adapter of generation 0; None for the base alone.

@@ -32,6 +32,7 @@ class Player:
         policy: for all of them.
         searcher: keeps a tree to learn from if it is an Anytime; that of others is not seen.
         budget: of each search.
+        match_budget: of each search in a match; None: the same.
         lines: independent lines for each training job.
         greedy: play the most likely line too, also in matches.
         concurrent: searches at once, in all calls of `play` together.
@@ -40,15 +41,18 @@ class Player:
 
     def __init__(
         self, domains: Mapping[str, Domain], policy: Policy, searcher: Searcher, budget: Budget, *,
-        lines: int = 8, greedy: bool = True, concurrent: int = 32, states: int = 256,
+        match_budget: Budget | None = None, lines: int = 8, greedy: bool = True, concurrent: int = 32,
+        states: int = 256,
     ) -> None:  # fmt: skip
         at_least_one(concurrent=concurrent, states=states)
         if lines < 0:
             raise ValueError(f"lines must be a whole number of at least 0, not {lines!r}")
-        fits(budget, policy)
+        self._budgets = dict.fromkeys(Purpose, budget) | {Purpose.MATCH: match_budget or budget}
+        for allowed in self._budgets.values():
+            fits(allowed, policy)
         self.policy, self.concurrent = policy, concurrent
         self._domains = {name: (domain, domain.judge()) for name, domain in domains.items()}
-        self._searcher, self._budget = searcher, budget
+        self._searcher = searcher
         self._lines, self._greedy, self._states = lines, greedy, states
         self._gate = asyncio.Semaphore(concurrent)
         self._spent = 0
@@ -86,7 +90,7 @@ class Player:
 
     async def _play(self, job: Job) -> Trajectory:
         async with self._gate:
-            meter = self._budget.start()
+            meter = self._budgets[job.purpose].start()
             self._meters.add(meter)
             try:
                 return await self._whole(job, meter)

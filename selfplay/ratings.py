@@ -1,8 +1,10 @@
 """Ratings of all generations on the Elo scale: Bradley and Terry's model with a prior, so that a clean sweep is finite.
 
 P(i beats j) = 1 / (1 + exp(r_j - r_i)), a draw being half a win for either side (Bradley and Terry 1952). The most
-probable ratings are found by Newton's method; their intervals come from the inverse of the Hessian there. A pair is one
-held-out problem that two policies played.
+probable ratings are found by Newton's method. A pair is one held-out problem that two policies played, and most pairs
+are drawn: both right, or both wrong. A drawn pair varies less than one that is won or lost by a coin with the same
+mean, so the intervals take the variance from the games as they were (the sandwich of Huber 1967 and White 1982), not
+from the coin: that would be too wide by far.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+WORTH = np.array([1.0, 0.5, 0.0])  # of a win, a draw, a loss
+IMAGINED = np.array([1.0, 0.0, 1.0])
 ELO = 400 / log(10)  # Elo points of one natural unit: 400 points are odds of 10 to 1
 
 
@@ -117,16 +121,16 @@ def _most_probable(matches: Sequence[Match], places: Mapping[int, int], precisio
     """
     pairs = sorted({(min(m.first, m.second), max(m.first, m.second)) for m in matches})
     incidence = np.zeros((len(pairs), len(places)))  # [pairs, generations]: +1 for one side, -1 for the other
-    scores, games = np.zeros(len(pairs)), np.zeros(len(pairs))
+    counts = np.zeros((len(pairs), 3))  # games that the first of the pair won, drew, lost
     for row, pair in enumerate(pairs):
         for generation, sign in zip(pair, (1.0, -1.0), strict=True):
             if generation in places:
                 incidence[row, places[generation]] = sign
         for match in matches:
             if {match.first, match.second} == set(pair):
-                won = match.wins if match.first == pair[0] else match.losses
-                scores[row] += won + match.draws / 2
-                games[row] += match.games
+                told = (match.wins, match.draws, match.losses)
+                counts[row] += told if match.first == pair[0] else told[::-1]
+    games, scores = counts.sum(1), counts @ WORTH
 
     def posterior(ratings: Floats) -> float:
         leads = incidence @ ratings
@@ -141,8 +145,19 @@ def _most_probable(matches: Sequence[Match], places: Mapping[int, int], precisio
         move = np.linalg.solve(hessian, slope)
         gain = float(slope @ move)  # about twice what is left; the posterior is rounded at 1e-16 of the games
         if gain <= 1e-12 * (1 + games.sum()):
-            return ratings, np.sqrt(np.diag(np.linalg.inv(hessian)))
+            return ratings, np.sqrt(np.diag(_covariance(incidence, counts, chances, hessian, precision)))
         share, here = 1.0, posterior(ratings)  # a full step may overshoot where chances are near 0 or 1
         while posterior(ratings + share * move) < here + 1e-4 * share * gain:
             share /= 2
         ratings = ratings + share * move
+
+
+def _covariance(incidence: Floats, counts: Floats, chances: Floats, hessian: Floats, precision: float) -> Floats:
+    """Of the ratings: how far the games scatter about what was expected of them, seen through the curvature.
+
+    Beside the games that were played, each pair has one imagined win and one loss, so that nobody is certain after
+    nothing but draws (as Bonett and Price 2012 do for paired proportions). The prior scatters as it says.
+    """
+    scatter = ((counts + IMAGINED) * (WORTH - chances[:, None]) ** 2).sum(1) + precision
+    bread = np.linalg.inv(hessian)
+    return bread @ (incidence.T @ (scatter[:, None] * incidence)) @ bread

@@ -31,7 +31,7 @@ SMALL = ("domain=game24", "selfplay=local", "selfplay.generations=1", "selfplay.
     (["selfplay.layout=ring"], ["ring", "replica, shared"]),
     (["selfplay.confidence=2"], ["confidence"]),
     (["selfplay.problems=many"], ["selfplay.problems", "whole number"]),
-    (["budget=10s"], ["budget='10s'", "tokens"]),
+    (["budget=10s"], ["budget='10s'", "tokens"]), (["match_budget=1s"], ["match_budget='1s'", "tokens"]),
     (["policy=uniform"], ["weights", "policy=shipped"]),
     (["policy.path=nowhere/at/all"], ["nowhere/at/all"]),
     (["policy.adapter=nowhere"], ["adapter", "nowhere"]),

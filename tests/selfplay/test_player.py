@@ -95,6 +95,15 @@ class Grader(Countdown):
         return super().check(problem, answer)
 
 
+async def test_a_match_may_have_a_budget_of_its_own() -> None:
+    made = Player({"countdown": DOMAIN}, Uniform(DOMAIN), MCTS(), Budget.parse("300tok"),
+                  match_budget=Budget.parse("100tok"), lines=0)
+    work = jobs(6)
+    training, matches = [await play(made, [replace(job, purpose=purpose) for job in work])
+                         for purpose in (Purpose.TRAIN, Purpose.MATCH)]
+    assert max(t.tokens for t in matches) <= 100 < max(t.tokens for t in training)
+
+
 async def test_what_fails_in_one_job_is_told_in_its_trajectory_alone() -> None:
     work = jobs(7)
     ids = [job.problem.id for job in work]

@@ -31,7 +31,8 @@ def test_two_policies(wins: int, losses: int, draws: int, step: float) -> None:
     chance = 1 / (1 + exp(-lead))
     # What the games say and what the prior says are in balance.
     assert wins + draws / 2 - games * chance == pytest.approx(lead * (ELO / step) ** 2, abs=1e-3)
-    spread = (games * chance * (1 - chance) + (ELO / step) ** 2) ** -0.5
+    scatter = (wins + 1) * (1 - chance) ** 2 + draws * (0.5 - chance) ** 2 + (losses + 1) * chance**2
+    spread = (scatter + (ELO / step) ** 2) ** 0.5 / (games * chance * (1 - chance) + (ELO / step) ** 2)
     assert table.ratings[1].high - table.ratings[1].elo == pytest.approx(1.959964 * spread * ELO, rel=1e-4)
     assert table.ratings[0].elo == table.ratings[0].low == table.ratings[0].high == 0
 
@@ -105,17 +106,31 @@ def test_a_refused_candidate_has_a_rating_too() -> None:
     assert [rating.games for rating in table.ratings.values()] == [100, 300, 100, 100]
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("drawn", [0.0, 0.4, 0.8])
+def test_the_interval_holds_the_truth_as_often_as_it_says(drawn: float) -> None:
     rng = np.random.default_rng(3)
-    truth, held = np.array([0.0, 0.5, 0.9, 1.4]), []
+    truth, held = np.array([0.0, 0.1, 0.2, 0.35]), []
     for _ in range(300):
         matches = []
         for a, b in ((1, 0), (2, 1), (3, 2), (3, 0)):
-            wins = int(rng.binomial(80, 1 / (1 + exp(truth[b] - truth[a]))))
-            matches.append(played(a, b, wins, 80 - wins))
-        found = rate(matches).ratings
+            score = 1 / (1 + exp(truth[b] - truth[a]))  # of a game; as many are drawn as can be with this mean
+            wins, draws, losses = rng.multinomial(160, (score - drawn / 2, drawn, 1 - score - drawn / 2))
+            matches.append(played(a, b, int(wins), int(losses), int(draws)))
+        found = rate(matches, step=1000).ratings
         held += [found[k].low <= truth[k] * ELO <= found[k].high for k in (1, 2, 3)]
-    assert 0.92 < np.mean(held) < 0.98
+    assert 0.92 < np.mean(held) < 0.985
+
+
+def test_nothing_but_draws_says_equal_but_not_for_certain() -> None:
+    few, many = (rate([played(1, 0, 0, 0, draws=games)]).ratings[1] for games in (5, 500))
+    assert few.elo == many.elo == 0
+    assert few.low < many.low < 0 < many.high < few.high and many.high > 0.5
+
+
+def test_a_drawn_pair_varies_less_than_two_that_are_won_and_lost() -> None:
+    drawn, coin = rate([played(1, 0, 25, 13, draws=82)]).ratings[1], rate([played(1, 0, 66, 54)]).ratings[1]
+    assert drawn.elo == pytest.approx(coin.elo)
+    assert drawn.high - drawn.low < 0.65 * (coin.high - coin.low)
 
 
 def test_a_table_for_each_mode() -> None:
