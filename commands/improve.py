@@ -163,8 +163,9 @@ def _cores(settings: Settings, threads: int) -> dict[Phase, float]:
 def _refusals() -> Iterator[None]:
     """What stops a run for a reason that a person can do something about becomes one line."""
     from selfplay.audit import BrokenReward
+    from selfplay.collecting import StaleWorker
     from selfplay.files import StoreError
-    from selfplay.generations import NothingLearned, StaleWorker
+    from selfplay.generations import NothingLearned
     from selfplay.pool import PoolBroken
     from selfplay.schema import UnknownSchema
     from selfplay.state import BadState

@@ -12,7 +12,7 @@ from commands.errors import plain
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from selfplay.generations import Event
+    from selfplay.collecting import Event
     from selfplay.scalars import Scalars
 
 BAR = 32

@@ -15,29 +15,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from policy.base import BadPolicy
 from selfplay.asymmetric import Proposals
 from selfplay.audit import BrokenReward, audit
+from selfplay.collecting import Collector, Event
 from selfplay.curriculum import Curriculum, Key, Record, merged, tally
 from selfplay.learner import Learner
+from selfplay.lessons import teaches
 from selfplay.match import Mode, decide, outcomes, pair
 from selfplay.pool import Pool
 from selfplay.proposing import Proposable
 from selfplay.replay import Gathered, Replay
 from selfplay.state import Phase, State
 from selfplay.store import Store
-from selfplay.summary import UNSEEN, broken, losses, match_figures, ordered, played_figures
+from selfplay.summary import UNLEARNED, UNSEEN, broken, losses, match_figures, ordered, played_figures, refused
 from selfplay.training import Step
 from selfplay.trajectory import Job, Purpose, Trajectory
-from verifiers.base import Domain, Problem, Status, derive_seed
-
-FEW = 20
-"""Ended searches before the share of errors among them means anything."""
-REPAIRS = 3
-"""Times that what was lost with damaged shards is played again before the store itself is given up."""
-
-
-class StaleWorker(RuntimeError):
-    """What played was not the policy that should have; one line."""
+from verifiers.base import Domain, Problem, derive_seed
 
 
 class NothingLearned(ValueError):
@@ -103,15 +97,6 @@ class Parts:
     demonstrating: Sequence[Domain] = field(default_factory=tuple)
 
 
-@dataclass(frozen=True)
-class Event:
-    """Something to show: `kind` is propose, play, learn, match, generation or damage; values by name."""
-
-    kind: str
-    generation: int
-    values: dict[str, Any]
-
-
 class Generations:
     """One run.
 
@@ -129,7 +114,7 @@ class Generations:
         self.state = State.load(folder)
         self._records: dict[Key, Record] = {}
         self._recorded = 0
-        self._damaged = 0
+        self._collector = Collector(parts.pool, parts.store, parts.version, plan.max_errors, tell)
         self._stream = parts.ladder[-1].problems("validation", derive_seed(seed, "match problems"))
         self._held_out: list[Problem] = []  # what was drawn of it
 
@@ -193,34 +178,8 @@ class Generations:
             self._recorded = number
 
     def _all_played(self, jobs: Sequence[Job], wearing: int, kind: str) -> None:
-        """Have those jobs played that are not in the store, until it holds them all in parts that can be read."""
-        store, generation = self.parts.store, jobs[0].generation
-        for _ in range(REPAIRS):
-            known = store.ids(generation)
-            self._hand_out([job for job in jobs if job.episode_id not in known], wearing, kind)
-            store.compact(generation)  # reads every byte, and so finds what is damaged
-            for damage in store.damaged[self._damaged :]:
-                self.tell(Event("damage", self.state.generation, vars(damage)))
-            self._damaged = len(store.damaged)
-            if {job.episode_id for job in jobs} <= store.ids(generation):
-                return
-        raise OSError(f"the store loses what is written to it: files of generation {generation} were damaged "
-                      f"{REPAIRS} times")
-
-    def _hand_out(self, jobs: Sequence[Job], wearing: int, kind: str) -> None:
-        """Have jobs played by a generation's policy, and stop where the verifier or a worker cannot be trusted."""
-        if not jobs:
-            return
-        errors = 0
-        expected = self.parts.version(self.adapter(wearing))
-        for ended, done in enumerate(self.parts.pool.play(jobs, self.adapter(wearing)), 1):
-            errors += done.status == Status.ERROR.value
-            if done.policy_version != expected and done.status != Status.ERROR.value:
-                raise StaleWorker(f"worker {done.worker} plays with the policy {done.policy_version}, not with "
-                                  f"{expected} of generation {wearing}")
-            if ended >= FEW and errors > self.plan.max_errors * ended:
-                raise BrokenReward(broken(errors, ended, self.parts.store.trajectories(jobs[0].generation)))
-            self.tell(Event(kind, self.state.generation, {"done": ended, "of": len(jobs), "last": done}))
+        """Have jobs played by a generation's policy."""
+        self._collector.collect(jobs, self.adapter(wearing), kind, self.state.generation)
 
     # --- learn ---
 
@@ -229,6 +188,10 @@ class Generations:
         self._audit()
         seed = derive_seed(self.seed, "learn", number)
         gathered = self._gathered(number, seed)
+        if not teaches(gathered.lessons):
+            self.state.current |= UNLEARNED | {"refused": "nothing to learn: all that was played had the same reward"}
+            self.state.phase = Phase.MATCH
+            return
         learned = parts.learner.learn(
             gathered, self.folder / f"generation-{number}", self.folder / "learning" / str(number),
             champion=self.adapter(self.state.champion), seed=seed,
@@ -248,15 +211,15 @@ class Generations:
         self.state.phase = Phase.MATCH
 
     def _gathered(self, number: int, seed: int) -> Gathered:
-        """What there is to learn from. Raises NothingLearned."""
+        """What there is to learn from. Raises NothingLearned where nothing was solved at all."""
         parts = self.parts
         window = range(max(1, number - parts.replay.window + 1), number + 1)
         gathered = parts.replay.gather(parts.store.trajectories(window), parts.learner.objective, parts.demonstrating,
                                        seed)
-        if not any(any(lesson.imitation) or any(lesson.advantages) for lesson in gathered.lessons):
+        if not gathered.played.solved and not teaches(gathered.lessons):
             raise NothingLearned(
                 f"generation {number} found nothing to learn from in {gathered.played.trajectories} searches, of which "
-                f"{gathered.played.solved:.0%} were solved; try easier problems, a larger budget or more of them")
+                "none was solved; try easier problems, a larger budget or more of them, in another run=")
         domain = parts.ladder[-1]
         if not parts.proposals.share or not isinstance(domain, Proposable):
             return gathered
@@ -273,7 +236,10 @@ class Generations:
 
     def _match(self) -> None:
         state, number = self.state, self.state.generation
-        state.current |= self._decided() if self.plan.gate else UNSEEN | {"against": state.champion}
+        if (reason := state.current.pop("refused", None)) is not None:
+            state.current |= refused(reason, state.champion)
+        else:
+            state.current |= self._decided() if self.plan.gate else UNSEEN | {"against": state.champion}
         if state.current["promoted"]:
             point_at(self.folder / "champion", self.folder / f"generation-{number}")
             state.champion = number
@@ -285,7 +251,12 @@ class Generations:
     def _decided(self) -> dict[str, Any]:
         """Play the match, and say what came of it."""
         state, number = self.state, self.state.generation
-        ours, theirs = self._side(number), self._side(state.champion)
+        theirs = self._side(state.champion)
+        try:
+            ours = self._side(number)
+        except (BadPolicy, BrokenReward) as error:
+            self._audit()  # where it is the reward that broke, the run ends here; else it is the candidate that is
+            return refused(f"the candidate cannot be played: {error}", state.champion)
         matches = [pair(mode, outcomes(ours, mode), outcomes(theirs, mode), budget=self.parts.tokens) for mode in Mode]
         decision = decide(matches, confidence=self.plan.confidence, harm=self.plan.harm)
         state.matches += [match.record(number, state.champion) for match in matches]

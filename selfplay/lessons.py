@@ -53,6 +53,11 @@ class Lesson:
             raise ValueError("what is to be preferred has an advantage")
 
 
+def teaches(lessons: Iterable[Lesson]) -> bool:
+    """Is there anything in them for the policy, not for the value head alone?"""
+    return any(any(lesson.imitation) or any(lesson.advantages) for lesson in lessons)
+
+
 def drawn(trajectory: Trajectory) -> list[Line]:
     """The independent lines of a trajectory whose outcome is known."""
     return [line for line in trajectory.lines if not line.greedy and line.status != "error"]

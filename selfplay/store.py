@@ -179,6 +179,18 @@ class Store:
         for batch in read:  # only now, when every row is in a part
             self._folder.remove(batch)
 
+    def forget(self, generation: int, ids: Iterable[str]) -> None:
+        """Take episodes out, to be played once more. Compacts; can be killed at any point and repeated, and until it is
+        over some of them may still be there."""
+        gone = set(ids)
+        self.compact(generation)
+        for name in self._parts(generation):
+            for table in list(self._scan([name], lambda file, _: iter([file.read(use_threads=False)]))):
+                stays = [episode not in gone for episode in table.column("episode_id").to_pylist()]
+                if not all(stays):
+                    self._write_part(generation, [table.filter(pa.array(stays, pa.bool_()))])
+                    self._folder.remove(name)  # only now, when what stays is in another part
+
     def _write_part(self, generation: int, pending: list[pa.Table]) -> None:
         """Write what is pending as one part, and forget it."""
         table = pa.concat_tables(pending) if pending else schema.SCHEMA.empty_table()

@@ -14,6 +14,18 @@ POINTS = 50  # of a training's curve that are remembered
 UNSEEN: dict[str, Any] = {"promoted": True, "reason": "no match was played", "accuracies": {}, "gain": None}
 
 
+UNLEARNED: dict[str, Any] = {
+    "steps": 0, "learned_tokens": 0, "unlike": 0.0, "distinct_solutions": 0.0, "distinct_lines": 0.0,
+    "losses": {"objective": [], "imitation": [], "value": [], "anchor": []},
+    "entropy": None, "base_entropy": None, "divergence": None,
+}  # fmt: skip
+
+
+def refused(reason: str, champion: int) -> dict[str, Any]:
+    """A candidate that met nobody."""
+    return {"promoted": False, "reason": reason, "against": champion, "accuracies": {}, "gain": None}
+
+
 def ordered(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
     """In an order that does not depend on who was faster: sums of floats are then the same in every attempt."""
     return sorted(trajectories, key=lambda t: t.episode_id)

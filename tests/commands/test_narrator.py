@@ -7,7 +7,7 @@ import io
 import pytest
 
 from commands.narrator import Narrator
-from selfplay.generations import Event
+from selfplay.collecting import Event
 from selfplay.pool import Done
 
 ROW = {

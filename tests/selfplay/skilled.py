@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from policy.base import Sampling, Thought
+from policy.base import BadPolicy, Sampling, Thought
 from policy.budget import Budget, Meter
 from policy.uniform import Uniform
 from search.mcts import MCTS
 from selfplay.asymmetric import Proposals
+from selfplay.collecting import Event
 from selfplay.curriculum import Curriculum
-from selfplay.generations import Event, Generations, Parts, Plan
+from selfplay.generations import Generations, Parts, Plan
 from selfplay.objectives import RejectionSampling
 from selfplay.player import Player
 from selfplay.pool import LocalPool
@@ -61,6 +62,8 @@ class Skilled:
         self.load_adapter(None)
 
     def load_adapter(self, folder: str | Path | None) -> None:
+        if skill(folder) < 0:
+            raise BadPolicy("the weights are broken")
         if not self._stuck or folder is None:
             self.version, self._skill = version(None if folder is None else Path(folder)), skill(folder)
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from policy.base import Thought
 from policy.scripted import Scripted
 from selfplay.asymmetric import Proposals
 from selfplay.audit import BrokenReward
-from selfplay.generations import Event, NothingLearned, Plan, StaleWorker
+from selfplay.collecting import Event, StaleWorker
+from selfplay.generations import NothingLearned, Plan
+from selfplay.lessons import Lesson
+from selfplay.objectives import RejectionSampling
 from selfplay.state import BadState, Phase, State
 from selfplay.store import Store
-from selfplay.trajectory import Purpose
+from selfplay.trajectory import Purpose, Trajectory
 from tests.selfplay.skilled import Skilled, accounts, loop
 from verifiers.base import Problem, Status, Verdict, correct
 from verifiers.domains.countdown import Countdown
@@ -92,9 +98,55 @@ def test_without_the_gate_everybody_takes_over(tmp_path: Path) -> None:
 
 
 def test_a_policy_that_does_not_change_is_noticed(tmp_path: Path) -> None:
-    with pytest.raises(StaleWorker, match=r"plays with the policy skilled-0.0, not with skilled-0.6 of generation 1"):
+    with pytest.raises(StaleWorker, match=r"plays with the policy skilled-0.0, not with skilled-0.6 of generation-1"):
         loop(tmp_path, [0.6], policy=Skilled(stuck=True)).run()
     assert not State.load(tmp_path).history and State.load(tmp_path).phase is Phase.MATCH
+
+
+def test_a_candidate_that_cannot_be_loaded_is_refused_and_the_run_goes_on(tmp_path: Path) -> None:
+    run = loop(tmp_path, [-1.0, 1.0])
+    run.run()
+    first, second = run.state.history
+    assert not first["promoted"] and first["reason"] == "the candidate cannot be played: the weights are broken"
+    assert second["promoted"] and second["against"] == 0 and len(run.state.matches) == 2
+
+
+class Breaking(Skilled):
+    """Fails to answer once it wears an adapter of some skill."""
+
+    async def propose(self, *args: Any, **more: Any) -> list[Thought]:
+        if self.version == "skilled-0.5":
+            raise RuntimeError("out of memory")
+        return await super().propose(*args, **more)
+
+
+def test_a_candidate_whose_searches_fail_is_refused_and_the_run_goes_on(tmp_path: Path) -> None:
+    run = loop(tmp_path, [0.5, 1.0], policy=Breaking())
+    run.run()
+    assert [row["promoted"] for row in run.state.history] == [False, True]
+    assert "searches ended in an error" in run.state.history[0]["reason"]
+    assert "out of memory" in run.state.history[0]["reason"]
+
+
+def test_a_reward_that_breaks_in_a_match_is_not_the_candidates_fault(tmp_path: Path) -> None:
+    class Late(Countdown):
+        broken = False
+
+        def check(self, problem: Problem, answer: str) -> Verdict:
+            if type(self).broken:
+                raise RuntimeError("the grader is gone")
+            return super().check(problem, answer)
+
+    matched = 0
+
+    def pull(event: Event) -> None:
+        nonlocal matched
+        matched += event.kind == "match"
+        Late.broken = matched >= 70  # in the second side, the candidate's
+
+    with pytest.raises(BrokenReward):
+        loop(tmp_path, [0.6], domain=Late("countdown", [3], 1, 9, 5, 30), tell=pull).run()
+    assert State.load(tmp_path).phase is Phase.MATCH
 
 
 class Generous(Countdown):
@@ -130,6 +182,10 @@ def test_a_verifier_that_breaks_on_the_way_stops_the_run(tmp_path: Path) -> None
     assert not run.parts.learner.gathered  # type: ignore[attr-defined]
     statuses = Store(str(tmp_path / "store")).counts(1).trajectories
     assert statuses[Status.ERROR] > 0  # recorded all the same
+    loop(tmp_path, [1.0], problems=60).run()  # the grader is mended, and what it failed on is played again
+    loop(tmp_path / "whole", [1.0], problems=60).run()
+    assert accounts(tmp_path)["episodes"] == accounts(tmp_path / "whole")["episodes"]
+    assert Store(str(tmp_path / "store")).counts(1).trajectories[Status.ERROR] == 0
 
 
 def test_nothing_found_is_nothing_learned(tmp_path: Path) -> None:
@@ -138,6 +194,27 @@ def test_nothing_found_is_nothing_learned(tmp_path: Path) -> None:
 
     with pytest.raises(NothingLearned, match="generation 1 found nothing to learn from in 12 searches"):
         loop(tmp_path, [1.0], policy=Silent({})).run()
+
+
+def test_where_all_had_the_same_reward_the_run_goes_on(tmp_path: Path) -> None:
+    class Mute(RejectionSampling):
+        def teach(self, played: Sequence[Trajectory], latest: int) -> list[Lesson]:
+            return []
+
+    run = loop(tmp_path, [0.6, 1.0])
+    run.parts.learner.objective = Mute()
+    run.run()
+    assert [row["promoted"] for row in run.state.history] == [False, False]
+    assert all("nothing to learn" in row["reason"] and row["steps"] == 0 for row in run.state.history)
+
+
+def test_episodes_of_another_policy_are_not_taken_for_ones_own(tmp_path: Path) -> None:
+    loop(tmp_path, [0.6], generations=1).run()
+    run = loop(tmp_path, [0.6])
+    run.state = State()  # the store of a run that was removed, whose policy is another one by now
+    run._collector._version = lambda adapter: "skilled-0.25"
+    with pytest.raises(StaleWorker, match=r"plays with the policy skilled-0.0, not with skilled-0.25 of the base"):
+        run.run()  # they were not taken as played, and whoever plays is the old one still
 
 
 def test_what_a_damaged_file_held_is_played_again(tmp_path: Path) -> None:
