@@ -56,6 +56,7 @@ FREE = ("run", "threads", "ray", "curves", "scalars", "policy.threads", "policy.
 def run(cfg: DictConfig) -> int:
     """See the module. Returns 0 when the last generation has been played, 130 when interrupted."""
     budgets, seed = _budgets(cfg), whole("seed", cfg.seed, 0)
+    from policy.weights import naming
     from selfplay.proposing import cue
 
     settings: Settings = make("selfplay", cfg.selfplay)
@@ -72,7 +73,7 @@ def run(cfg: DictConfig) -> int:
     with _alone(folder), ExitStack() as ends:
         config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         manifest = reopen(folder, config, seed, FREE, hours="GPU" if settings.gpus else "CPU")
-        identity = json.dumps(binding(config, FREE), sort_keys=True)
+        identity = json.dumps([binding(config, FREE), naming(base)(start)], sort_keys=True)
         run_id = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
         narrator = ends.enter_context(Narrator(_scalars(cfg.scalars, folder, run_id)))
         try:
@@ -98,10 +99,8 @@ def _loop(
     ends: ExitStack,
 ) -> Generations:  # fmt: skip
     """The loop with all its parts, which `ends` ends again."""
-    from selfplay.store import Store
-
     _sweep(folder)
-    store = Store(str(folder / "store") if settings.store is None else settings.store)
+    store = _store(settings, folder, run_id)
     pool = ends.enter_context(closing(_pool(cfg, settings, ladder, budgets, store)))
     import torch
 
@@ -127,7 +126,7 @@ def _pool(
     cfg: DictConfig, settings: Settings, ladder: dict[str, tuple[DictConfig, Domain]], budgets: tuple[Budget, Budget],
     store: Store,
 ) -> Pool:  # fmt: skip
-    policy = json.loads(as_json(cfg.policy)) | {"adapter": None}
+    policy = json.loads(as_json(cfg.policy)) | {"adapter": None, "path": _path_everywhere(str(cfg.policy.path))}
     factory = ConfigFactory(
         json.dumps(policy), as_json(cfg.search), as_json(cfg.tools),
         {domain.name: as_json(config) for config, domain in ladder.values()}, *map(str, budgets),
@@ -140,11 +139,38 @@ def _pool(
     try:
         from selfplay.ray_pool import RayPool
 
-        return RayPool(factory, store, settings.crew(), address=cfg.ray.address, chunk=settings.chunk,
+        return RayPool(factory, store, settings.crew(), address=_address(cfg.ray.address), chunk=settings.chunk,
                        in_flight=settings.in_flight, stall_seconds=settings.stall_seconds,
                        start_seconds=settings.start_seconds)
     except ImportError as error:
         raise BadInput(f"Ray is not installed ({error}); pip install ray, or choose selfplay.pool=local") from error
+
+
+def _address(address: Any) -> str | None:
+    if address is not None and not isinstance(address, str):
+        raise BadInput(f"ray.address={shorten(str(address))} cannot be; allowed: auto, or HOST:PORT of a cluster")
+    return address
+
+
+def _path_everywhere(path: str) -> str:
+    """A policy's path as workers in other folders find it: absolute, unless it travels to them with the code."""
+    from policy.weights import existing
+    from selfplay.cluster import travels
+
+    folder = existing(path, "policy").resolve()
+    return path if travels(folder) else str(folder)
+
+
+def _store(settings: Settings, folder: Path, run_id: str) -> Store:
+    """In the run's directory; or at the URL, in a folder of this run: others may share that."""
+    from selfplay.store import Store
+
+    if settings.store is None:
+        return Store(str(folder / "store"))
+    if settings.pool == "ray" and settings.store.startswith("memory:"):
+        raise BadInput(f"selfplay.store={shorten(settings.store)} cannot be seen by other processes; allowed: a "
+                       "path or URL that all workers share, or selfplay.pool=local")
+    return Store(f"{settings.store.rstrip('/')}/{run_id}")
 
 
 def _cores(settings: Settings, threads: int) -> dict[Phase, float]:

@@ -6,13 +6,13 @@ never fails. So it is tried on what must earn and on what must not.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
+from selfplay.loops import run
 from verifiers.base import BadProblem, Domain, Problem, State, Status, derive_seed
 
 NONSENSE = ("", "0", "nonsense", "x" * 200, "[]")
@@ -71,7 +71,7 @@ def _demonstrations(domain: Domain, rng: np.random.Generator, tries: int) -> Ite
             problem, thoughts = domain.demonstrate(rng)
         except BadProblem:
             return
-        answer = asyncio.run(judge.answer(State(problem.sealed(), tuple(thoughts))))
+        answer = run(judge.answer(State(problem.sealed(), tuple(thoughts))))
         if answer is not None:
             yield problem, answer
 

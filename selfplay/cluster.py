@@ -70,12 +70,21 @@ def join(address: str | None, cpus: float) -> Callable[[], None]:
     return leave
 
 
+def travels(path: Path) -> bool:
+    """Does it go to the nodes of a cluster that is joined, with the code?"""
+    return path.is_relative_to(_ROOT) and not any(path.is_relative_to(_ROOT / name) for name in _STAYS)
+
+
 def _reach(address: str) -> None:
     """Raises PoolBroken if nobody listens there: Ray would try for minutes."""
     place = urlsplit(address if "://" in address else f"//{address}")
-    if place.hostname and place.port:
+    try:
+        port = place.port
+    except ValueError as error:
+        raise PoolBroken(f"cannot join the Ray cluster at {address!r}: {error}") from error
+    if place.hostname and port:
         try:
-            socket.create_connection((place.hostname, place.port), timeout=10).close()
+            socket.create_connection((place.hostname, port), timeout=10).close()
         except OSError as error:
             raise PoolBroken(f"cannot join the Ray cluster at {address!r}: {error.strerror or error}") from error
 

@@ -7,9 +7,10 @@ in a state that is saved between phases. Trajectories, seeds and ids do not depe
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from policy.base import BadPolicy
 from selfplay.asymmetric import Proposals
 from selfplay.audit import BrokenReward, audit
-from selfplay.collecting import Collector, Event
+from selfplay.collecting import REPAIRS, Collector, Event
 from selfplay.curriculum import Curriculum, Key, Record, merged, tally
 from selfplay.learner import Learner
 from selfplay.lessons import teaches
@@ -138,12 +139,21 @@ class Generations:
         state, number = self.state, self.state.generation
         self._audit()
         self._record(number - 1)
-        self._all_played(self._training_jobs(number), state.champion, "play")
-        played = ordered(t for t in self.parts.store.trajectories(number) if t.purpose is Purpose.TRAIN)
+        played = self._played(self._training_jobs(number))
         state.current = {"generation": number, "champion": state.champion, **played_figures(played)}
         if state.current["errors"] > self.plan.max_errors * len(played):
             raise BrokenReward(broken(state.current["errors"], len(played), played))
         state.phase = Phase.LEARN
+
+    def _played(self, jobs: Sequence[Job]) -> list[Trajectory]:
+        """Have them played, and read them: only who reads all of a file meets all that is damaged in it."""
+        number = self.state.generation
+        for _ in range(REPAIRS):
+            self._all_played(jobs, self.state.champion, "play")
+            played = ordered(t for t in self.parts.store.trajectories(number) if t.purpose is Purpose.TRAIN)
+            if len(played) >= len({job.episode_id for job in jobs}):
+                return played
+        raise OSError(f"the store loses what is written to it: generation {number} cannot be read in full")
 
     def _audit(self) -> None:
         """Before anything is paid, see that the reward pays for right answers alone. Raises BrokenReward."""
@@ -188,6 +198,9 @@ class Generations:
         self._audit()
         seed = derive_seed(self.seed, "learn", number)
         gathered = self._gathered(number, seed)
+        if gathered is None:
+            self.state.phase = Phase.PLAY
+            return
         if not teaches(gathered.lessons):
             self.state.current |= UNLEARNED | {"refused": "nothing to learn: all that was played had the same reward"}
             self.state.phase = Phase.MATCH
@@ -210,12 +223,17 @@ class Generations:
         }
         self.state.phase = Phase.MATCH
 
-    def _gathered(self, number: int, seed: int) -> Gathered:
-        """What there is to learn from. Raises NothingLearned where nothing was solved at all."""
+    def _gathered(self, number: int, seed: int) -> Gathered | None:
+        """What there is to learn from; None if some of it turned out to be damaged, and is to be played again.
+
+        Raises NothingLearned where nothing was solved at all.
+        """
         parts = self.parts
         window = range(max(1, number - parts.replay.window + 1), number + 1)
         gathered = parts.replay.gather(parts.store.trajectories(window), parts.learner.objective, parts.demonstrating,
                                        seed)
+        if sum(parts.store.counts(number, Purpose.TRAIN).trajectories.values()) < self.state.current["played"]:
+            return None
         if not gathered.played.solved and not teaches(gathered.lessons):
             raise NothingLearned(
                 f"generation {number} found nothing to learn from in {gathered.played.trajectories} searches, of which "
@@ -289,7 +307,8 @@ class Generations:
         finally:
             seconds = time.monotonic() - started
             self.state.spend(phase, seconds, self.parts.cores[phase])
-            self.state.save(self.folder)
+            with suppress(OSError) if sys.exception() else nullcontext():  # a full disk was told of by what met it
+                self.state.save(self.folder)
 
 
 def point_at(link: Path, folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from policy.base import Policy
 from selfplay.adapters import content_key, pack
+from selfplay.loops import Loop
 from selfplay.player import Player
 from selfplay.trajectory import Job, Trajectory
 
@@ -118,7 +119,7 @@ class LocalPool:
     ) -> None:  # fmt: skip
         self._player, self._store = player, store
         self._batch, self._patience, self._clock = batch, patience, clock
-        self._runner = asyncio.Runner()  # one event loop for the life of the decoder
+        self._loop = Loop()  # one for the life of the decoder
         self._worn: str | None = None
 
     def play(self, jobs: Iterable[Job], adapter: str | Path | None) -> Iterator[Done]:
@@ -139,7 +140,7 @@ class LocalPool:
 
     def close(self) -> None:
         """See Pool."""
-        self._runner.close()
+        self._loop.close()
         if hasattr(self._player.policy, "close"):
             self._player.policy.close()
 
@@ -165,10 +166,10 @@ class LocalPool:
             await played.aclose()
 
         try:
-            while (trajectory := self._runner.run(following())) is not None:
+            while (trajectory := self._loop.run(following())) is not None:
                 yield trajectory
         finally:
-            self._runner.run(ended())
+            self._loop.run(ended())
 
     def _saved(self, unsaved: list[Trajectory]) -> Iterator[Done]:
         """Store them, then tell of them."""

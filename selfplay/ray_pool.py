@@ -57,6 +57,8 @@ class RayPool:
         self._chunk, self._in_flight, self._lives = chunk, in_flight, lives
         self._stall, self._start = stall_seconds, start_seconds
         self._leave = join(address, layout.all_cpus)
+        if address is None:
+            self._enough_gpus(layout)
         threads, cores = max(1, int(layout.cpus)), max(1, int(layout.policy_cpus))
         if layout.kind == "replica":
             play = _actor(ReplicaWorker, layout.cpus, layout.gpus)
@@ -110,6 +112,16 @@ class RayPool:
             ray.kill(process.handle)
         self._leave()
 
+    def _enough_gpus(self, layout: Layout) -> None:
+        """Raises PoolBroken at once where this machine cannot hold a single policy: it will not get more GPUs."""
+        import ray
+
+        found = ray.cluster_resources().get("GPU", 0.0)  # type: ignore[no-untyped-call]
+        if found < layout.gpus:
+            self._leave()
+            raise PoolBroken(f"a policy needs {layout.gpus:g} GPUs, and this machine has {found:g}; give "
+                             "selfplay.gpus=0, or ray.address= of a cluster that has some")
+
     @property
     def _everybody(self) -> list[Process]:
         return [*self._servers, *self._workers]
@@ -144,7 +156,8 @@ class RayPool:
                 self._replace(worker, error)
             yield from self._lost(chunk.jobs, work)
             return
-        worker.in_a_row = 0
+        for process in (worker, *self._asked_by(self._workers.index(worker))):
+            process.in_a_row = 0
         yield from done
 
     def _lost(self, jobs: Sequence[Job], work: Dispatcher) -> Iterator[Done]:

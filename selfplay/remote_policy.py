@@ -72,7 +72,7 @@ class RemotePolicy:
 
     Args:
         wire: the way to the host.
-        card: of the policy when it wears no adapter.
+        card: of the policy as it is dressed now; nobody may ask before `wear` if that is an adapter.
     """
 
     def __init__(self, wire: Wire, card: Card) -> None:

@@ -44,6 +44,8 @@ class Settings(Plan):
             raise ValueError(f"there is no pool {self.pool!r}; allowed: {', '.join(POOLS)}")
         if min(self.stall_seconds, self.start_seconds) <= 0:
             raise ValueError("stall_seconds and start_seconds must be above 0")
+        if not isinstance(self.lines, int) or self.lines < 0:
+            raise ValueError(f"lines must be a whole number of at least 0, not {self.lines!r}")
         at_least_one(concurrent=self.concurrent, chunk=self.chunk, in_flight=self.in_flight, states=self.states)
         self.crew()
 

@@ -51,6 +51,8 @@ class Layout:
         at_least_one(workers=self.workers, policies=self.policies)
         if min(self.cpus, self.policy_cpus) <= 0 or self.gpus < 0:
             raise ValueError("a worker's cpus must be above 0, its gpus at least 0")
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus is a share of one, or a whole number of them, not {self.gpus:g}")
 
     @property
     def all_cpus(self) -> float:
@@ -100,7 +102,8 @@ class PlayingWorker(ABC):
         self._player: Player | None = None
 
     @abstractmethod
-    async def make_policy(self) -> Policy: ...
+    async def make_policy(self, parcel: Parcel | None) -> Policy:
+        """The policy; `parcel` is what it is to wear first, which `dress` sees to."""
 
     @abstractmethod
     async def dress(self, player: Player, parcel: Parcel | None) -> None:
@@ -108,7 +111,7 @@ class PlayingWorker(ABC):
 
     async def hello(self, parcel: Parcel | None) -> Hello:
         """Get ready to play with this adapter. Raises BadPolicy, and what the factory raises."""
-        player = await self._ready()
+        player = await self._ready(parcel)
         async with self._wardrobe.wearing(parcel):
             return Hello(_name(), player.policy.version)
 
@@ -120,7 +123,7 @@ class PlayingWorker(ABC):
 
         One that waited for a worker which died reaches the worker that takes its place before anybody greets that.
         """
-        player = await self._ready()
+        player = await self._ready(parcel)
         async with self._wardrobe.wearing(parcel):
             try:
                 async with aclosing(player.play(jobs)) as playing:
@@ -130,17 +133,17 @@ class PlayingWorker(ABC):
             await asyncio.to_thread(save, self._store, played)
             return [Done.of(trajectory, _name()) for trajectory in played]
 
-    async def _ready(self) -> Player:
+    async def _ready(self, parcel: Parcel | None) -> Player:
         """The player, made by whoever needs it first."""
         async with self._making:
             if self._player is None:
                 pin_threads(self._threads)
-                self._player = self.factory.player(await self.make_policy())
+                self._player = self.factory.player(await self.make_policy(parcel))
                 pin_threads(self._threads)  # a policy's own choice is made without knowing its neighbours
             return self._player
 
     async def _dress(self, parcel: Parcel | None) -> None:
-        player = await self._ready()
+        player = await self._ready(parcel)
         try:
             await self.dress(player, parcel)
         except PolicyStopped as error:
@@ -150,7 +153,7 @@ class PlayingWorker(ABC):
 class ReplicaWorker(PlayingWorker):
     """A worker with a policy of its own."""
 
-    async def make_policy(self) -> Policy:
+    async def make_policy(self, parcel: Parcel | None) -> Policy:
         return self.factory.policy()
 
     async def dress(self, player: Player, parcel: Parcel | None) -> None:
@@ -169,8 +172,9 @@ class SharingWorker(PlayingWorker):
         super().__init__(factory, store, threads)
         self._wire = wire
 
-    async def make_policy(self) -> Policy:
-        return RemotePolicy(self._wire, await self._wire.wear(None))
+    async def make_policy(self, parcel: Parcel | None) -> Policy:
+        # No other than the rest asks for: the host would wait until nobody plays with theirs, which may be never.
+        return RemotePolicy(self._wire, await self._wire.wear(parcel))
 
     async def dress(self, player: Player, parcel: Parcel | None) -> None:
         assert isinstance(player.policy, RemotePolicy)

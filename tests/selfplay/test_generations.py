@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from policy.base import Thought
@@ -15,6 +16,7 @@ from policy.scripted import Scripted
 from selfplay.asymmetric import Proposals
 from selfplay.audit import BrokenReward
 from selfplay.collecting import Event, StaleWorker
+from selfplay.files import StoreFull
 from selfplay.generations import NothingLearned, Plan
 from selfplay.lessons import Lesson
 from selfplay.objectives import RejectionSampling
@@ -230,6 +232,45 @@ def test_what_a_damaged_file_held_is_played_again(tmp_path: Path) -> None:
     loop(tmp_path / "run", [0.6], tell=damage).run()
     assert [event.values["moved"] is not None for event in told if event.kind == "damage"] == [True]
     assert accounts(tmp_path / "run") == accounts(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("phase", [Phase.PLAY, Phase.LEARN])
+def test_what_a_part_lost_is_played_again_even_if_its_ids_can_be_read(tmp_path: Path, phase: Phase) -> None:
+    loop(tmp_path / "whole", [0.6]).run()
+
+    def pull(event: Event) -> None:
+        if event.kind == "learn":
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        loop(tmp_path / "run", [0.6], tell=pull).run()
+    [part] = (tmp_path / "run" / "store" / "generation-1").glob("part-*.parquet")
+    metadata = pq.read_metadata(part)
+    column = next(metadata.row_group(0).column(i) for i in range(metadata.num_columns)
+                  if metadata.row_group(0).column(i).path_in_schema.startswith("examples.list.element.moves"))
+    content = bytearray(part.read_bytes())
+    at = column.data_page_offset + column.total_compressed_size - 3
+    content[at] ^= 255
+    part.write_bytes(content)
+    state = State.load(tmp_path / "run")
+    state.phase = phase
+    state.save(tmp_path / "run")
+    told: list[Event] = []
+    loop(tmp_path / "run", [0.6], tell=told.append).run()
+    assert [event.kind for event in told].count("damage") == 1
+    assert accounts(tmp_path / "run") == accounts(tmp_path / "whole")
+
+
+def test_a_full_disk_keeps_its_own_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def pull(event: Event) -> None:
+        monkeypatch.setattr(State, "save", full)
+        raise StoreFull("no space left for STORE/journal")
+
+    with pytest.raises(StoreFull, match="STORE/journal"):
+        loop(tmp_path, [0.6], tell=pull).run()
 
 
 def test_no_episode_is_doubled(tmp_path: Path) -> None:
