@@ -67,6 +67,22 @@ class Guess:
         return Problem(content_id(f"guess:{number}"), self.name, f"guess {number}", facts, number)
 
 
+class Training(Guess):
+    """Has the splits that self-play asks for, and a verifier that is broken in one way or the other."""
+
+    def __init__(self, fails: bool) -> None:
+        super().__init__()
+        self._fails = fails
+
+    def problems(self, split: str, seed: int) -> Iterator[Problem]:
+        return super().problems("twenty", seed)
+
+    def check(self, problem: Problem, answer: str) -> Verdict:
+        if self._fails:
+            raise RuntimeError("the grader is gone")
+        return correct()
+
+
 class GuessJudge:
     def __init__(self, proves: bool) -> None:
         self.proves = proves

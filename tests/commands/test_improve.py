@@ -44,13 +44,25 @@ SMALL = ("domain=game24", "selfplay=local", "selfplay.generations=1", "selfplay.
     (["curves.of=some"], ["curves.of='some'", "ends"]), (["curves.budget=long"], ["long"]),
     (["curves.split=none_such"], ["none_such", "tot100"]), (["curves.limit=null", "domain=arithmetic"], ["no end"]),
     (["device=abacus", "selfplay=local"], ["abacus", "cpu"]),
-    (["seed=-1"], ["seed"]),
+    (["seed=-1"], ["seed"]), (["selfplay.lines=-1"], ["lines", "at least 0"]),
+    (["selfplay.gpus=1.5"], ["gpus", "whole"]), (["selfplay.store=memory://x"], ["memory://x", "share"]),
+    (["ray.address=6379"], ["ray.address='6379'", "HOST:PORT"]),
+    (["ray.address=127.0.0.1:99999"], ["127.0.0.1:99999"]),
+    (["domain=paying", "selfplay=local"], ["the reward of guess pays 100% of answers"]),
+    (["domain=failing", "selfplay=local"], ["the verifier of guess fails on 100%"]),
     (["run=null"], ["run", "folder"]),
     (["ray.address=127.0.0.1:1"], ["cannot join the Ray cluster at '127.0.0.1:1'"]),
 ])  # fmt: skip
 def test_bad_options_are_one_line_and_nothing_is_lost(run, tmp_path: Path, options: list[str], parts: list[str]):
     result = run("improve", *options)
     assert result.code == 2 and all(part in result.complaint for part in parts), result
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_without_ray_there_is_the_local_pool(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    complaint = run("improve", "domain=game24").complaint
+    assert "Ray is not installed" in complaint and "selfplay.pool=local" in complaint
     assert not list(tmp_path.rglob("*.parquet"))
 
 

@@ -17,7 +17,7 @@ from selfplay.asymmetric import Proposals
 from selfplay.audit import BrokenReward
 from selfplay.collecting import Event, StaleWorker
 from selfplay.files import StoreFull
-from selfplay.generations import NothingLearned, Plan
+from selfplay.generations import NothingLearned, Plan, point_at
 from selfplay.lessons import Lesson
 from selfplay.objectives import RejectionSampling
 from selfplay.state import BadState, Phase, State
@@ -82,6 +82,20 @@ def test_an_interruption_anywhere_changes_nothing(tmp_path: Path, moments: int) 
             loop(folder, [0.6, 1.0], tell=pull).run()
         loop(folder, [0.6, 1.0]).run()
         assert accounts(folder) == expected, f"interrupted at event {moment}"
+
+
+def test_killed_between_the_promotion_and_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pulled(link: Path, folder: Path) -> None:
+        point_at(link, folder)
+        raise Interrupted
+
+    loop(tmp_path / "whole", [0.6, 1.0]).run()
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr("selfplay.generations.point_at", pulled)
+        loop(tmp_path / "run", [0.6, 1.0]).run()
+    assert State.load(tmp_path / "run").champion == 0 and (tmp_path / "run" / "champion").exists()
+    loop(tmp_path / "run", [0.6, 1.0]).run()
+    assert accounts(tmp_path / "run") == accounts(tmp_path / "whole")
 
 
 def test_more_generations_may_be_asked_for_later(tmp_path: Path) -> None:

@@ -121,6 +121,15 @@ async def test_each_plays_with_what_it_is_told_to_wear(tmp_path: Path) -> None:
     assert await asyncio.gather(chunks(one, JOBS, a), chunks(two, JOBS, a)) == [["a"] * 12] * 2
 
 
+async def test_who_comes_late_does_not_wait_until_the_others_undress(tmp_path: Path) -> None:
+    server, store = PolicyServer(Dressing(), 1), Memory()
+    dressed = parcel(tmp_path / "adapters", "first")
+    late = SharingWorker(Dressing(), store, 1, Direct(server))
+    async with server._wardrobe.wearing(dressed):  # somebody plays on and on
+        greeted = await asyncio.wait_for(late.hello(dressed), 10)
+    assert greeted.version == "first"
+
+
 async def test_a_worker_that_is_given_up_is_free_again() -> None:
     replica, sharing, _ = workers(Memory(), Factory())
     for worker in (replica, sharing):
@@ -174,6 +183,15 @@ async def test_what_a_factory_raises_is_raised() -> None:
 def test_a_layout_that_cannot_be(options: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         Layout(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("gpus", "fits"), [(0.25, True), (1, True), (2, True), (1.5, False), (-1, False)])
+def test_the_gpus_of_a_layout(gpus: float, fits: bool) -> None:
+    if fits:
+        assert Layout(gpus=gpus).gpus == gpus
+    else:
+        with pytest.raises(ValueError, match="gpus"):
+            Layout(gpus=gpus)
 
 
 def test_the_cpus_of_a_layout() -> None:
