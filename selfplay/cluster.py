@@ -9,9 +9,11 @@ import logging
 import math
 import os
 import secrets
+import shutil
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +26,7 @@ _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "R
           "RAY_worker_niceness": "0"}
 """A cluster of one machine: it binds to 127.0.0.1 (which asked for by name would become a public address), and its
 workers are no less important than what else runs there: with Ray's own niceness of 15 they starve beside anything."""
+_TMP = Path("/tmp")
 _ROOT = Path(__file__).resolve().parents[1]
 _STAYS = [".git", ".venv", "runs", "multirun", "docs"]  # what workers on other machines can do without
 
@@ -53,7 +56,9 @@ def join(address: str | None, cpus: float) -> Callable[[], None]:
         return ray.shutdown
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     os.environ["PYTHONPATH"] = path  # the workers of this machine import what is here
-    folder = TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True)  # sockets need short paths
+    sweep(_TMP)
+    # sockets need short paths
+    folder = TemporaryDirectory(prefix=f"ray-{os.getpid()}-", dir=_TMP, ignore_cleanup_errors=True)
 
     def leave() -> None:
         ray.shutdown()
@@ -68,6 +73,25 @@ def join(address: str | None, cpus: float) -> Callable[[], None]:
         leave()
         raise PoolBroken(f"cannot start Ray on this machine: {first_line(error)}") from error
     return leave
+
+
+def sweep(place: Path) -> None:
+    """Remove the folders of this user's clusters whose driver was killed."""
+    for folder in place.glob("ray-*-*"):
+        pid = folder.name.split("-")[1]
+        with suppress(OSError):  # somebody else sweeps too
+            if pid.isdigit() and folder.lstat().st_uid == os.getuid() and not _alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def travels(path: Path) -> bool:

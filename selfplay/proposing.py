@@ -143,21 +143,3 @@ def lessons(domain: Proposable, paid: Iterable[Paid]) -> tuple[Lesson, ...]:
 def first_lessons(domain: Proposable, count: int, seed: int) -> tuple[Lesson, ...]:
     """Prompts of training problems: what a policy imitates before it can propose any."""
     return tuple(Lesson(cue(domain), problem.prompt, 1.0) for problem in islice(domain.problems("train", seed), count))
-
-
-def group(paid: Sequence[Paid]) -> tuple[Line, ...]:
-    """The proposals below one cue as lines of one group, as policy-gradient objectives take them, faults included.
-
-    `correct` are those that were paid, `unparsable` those that the domain cannot read, `error` those of which nothing
-    is known, `wrong` all others.
-    """
-    return tuple(Line((made.proposal.text,), (made.proposal.logprob,), made.reward or 0.0, _status(made))
-                 for made in paid)
-
-
-def _status(made: Paid) -> str:
-    if made.reward is None:
-        return "error"
-    if made.reward > 0:
-        return "correct"
-    return "unparsable" if made.proposal.fault in ("cut off", "unparsable") else "wrong"
