@@ -9,14 +9,13 @@ Stage one gives prompts and never imitates them, so a policy must first be shown
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
 from policy.base import Thought
 from selfplay.curriculum import Tally
-from selfplay.trajectory import Line
 from verifiers.base import BadProblem, Domain, Problem, content_id
 
 

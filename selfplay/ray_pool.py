@@ -8,6 +8,7 @@ Ray is imported in functions, after `join` has set what it reads from the enviro
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ from selfplay.remote_policy import Call, Card, Reply
 from selfplay.trajectory import Job, Trajectory
 from selfplay.workers import Layout, PolicyServer, ReplicaWorker, SharingWorker
 
+_LOG = logging.getLogger(__name__)
 DEATHS = 6
 """Deaths of one process in a row, with nothing done in between, after which something else must be wrong."""
 
@@ -72,6 +74,7 @@ class RayPool:
             return play.remote(factory, store, threads, *(_Wire(server.handle) for server in self._asked_by(number)))
 
         self._workers = [Process(f"worker {n}", partial(worker, n)) for n in range(layout.workers)]
+        self._warned = False
         self._parcel: Parcel | None = None
         self._version = ""
 
@@ -211,12 +214,23 @@ class RayPool:
                 raise PoolBroken(f"the workers play different policies, of versions {self._version} and {version}")
             self._version = version
         for group in (self._servers, self._workers):
-            waited = min((time.monotonic() - process.greeted for process in group if not process.up), default=0.0)
-            if waited > self._start and not any(process.up for process in group):
-                kind = group[0].name.split()[0]
-                free = ray.available_resources()  # type: ignore[no-untyped-call]
-                found = ", ".join(f"{free[name]:g} {name}" for name in ("CPU", "GPU") if name in free) or "nothing"
-                raise PoolBroken(f"no {kind} was ready within {self._start:g} s; free in the cluster: {found}")
+            self._see_who_is_up(group)
+
+    def _see_who_is_up(self, group: Sequence[Process]) -> None:
+        """Raises PoolBroken if nobody was ready in time, and tells once if only some were."""
+        import ray
+
+        waited = min((time.monotonic() - process.greeted for process in group if not process.up), default=0.0)
+        if waited > self._start and not any(process.up for process in group):
+            kind = group[0].name.split()[0]
+            free = ray.available_resources()  # type: ignore[no-untyped-call]
+            found = ", ".join(f"{free[name]:g} {name}" for name in ("CPU", "GPU") if name in free) or "nothing"
+            raise PoolBroken(f"no {kind} was ready within {self._start:g} s; free in the cluster: {found}")
+        if waited > self._start and not self._warned:
+            self._warned = True
+            up = sum(process.up for process in group)
+            _LOG.warning("only %d of %d %ss are up after %g s; the run goes on with these", up, len(group),
+                         group[0].name.split()[0], self._start)
 
     def _replace(self, process: Process, error: Exception) -> None:
         """It is started anew; wait until it is ready. Raises PoolBroken if that has been in vain for some times."""
