@@ -129,7 +129,7 @@ def _pool(
     policy = json.loads(as_json(cfg.policy)) | {"adapter": None, "path": _path_everywhere(str(cfg.policy.path))}
     factory = ConfigFactory(
         json.dumps(policy), as_json(cfg.search), as_json(cfg.tools),
-        {domain.name: as_json(config) for config, domain in ladder.values()}, *map(str, budgets),
+        {domain.name: as_json(config) for config, domain in ladder.values()}, str(budgets[0]), str(budgets[1]),
         settings.lines, settings.concurrent, settings.states,
     )  # fmt: skip
     if settings.pool == "local":

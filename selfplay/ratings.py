@@ -160,4 +160,5 @@ def _covariance(incidence: Floats, counts: Floats, chances: Floats, hessian: Flo
     """
     scatter = ((counts + IMAGINED) * (WORTH - chances[:, None]) ** 2).sum(1) + precision
     bread = np.linalg.inv(hessian)
-    return bread @ (incidence.T @ (scatter[:, None] * incidence)) @ bread
+    found: Floats = bread @ (incidence.T @ (scatter[:, None] * incidence)) @ bread
+    return found
