@@ -248,10 +248,12 @@ def _base(config: DictConfig) -> tuple[Path, Path | None]:
 
 
 def _scalars(config: DictConfig, folder: Path, run_id: str) -> Any:
+    """The tracker, whose id names the folder too: two runs of one configuration are two to it."""
     from selfplay.scalars import NoTracker
 
+    tracked = hashlib.blake2b(f"{run_id} {folder.resolve()}".encode(), digest_size=8).hexdigest()
     try:
-        return make("scalars", config, folder=str(folder / "scalars"), run_id=run_id)
+        return make("scalars", config, folder=str(folder / "scalars"), run_id=tracked)
     except NoTracker as error:
         raise BadInput(str(error)) from error
 

@@ -81,8 +81,8 @@ class Narrator:
         row = event.values
         self._rows.append(row)
         figures = {f"play/{name}": row[name] for name in ("solve_rate", "greedy_rate", "search_rate", "errors")}
-        figures |= {f"learn/{name}": row[name] for name in ("distinct_solutions", "distinct_lines", "entropy",
-                                                            "divergence") if row[name] is not None}
+        figures |= {f"learned/{name}": row[name] for name in ("distinct_solutions", "distinct_lines", "entropy",
+                                                              "divergence") if row[name] is not None}
         figures |= {f"accuracy/{mode}": accuracy[0] for mode, accuracy in row["accuracies"].items()}
         figures |= {f"elo/{mode}": elo[0] for mode, elo in row["elo"].items() if elo}
         self._scalars.log(event.generation, {name: float(value) for name, value in figures.items()})
