@@ -154,10 +154,20 @@ def test_export_merges_an_adapter_into_a_plain_model(run, mine: Path, tmp_path: 
 
 @pytest.mark.parametrize(("words", "part"), [
     ([], "one adapter"), (["mine/generation-1"], "out is missing"), (["nowhere", "out=x"], "no adapter folder"),
-    (["mine/generation-1", "out=x", "policy=uniform"], "weights"), (["mine/generation-1", "out=mine"], "in the way"),
+    (["mine/generation-1", "out=x", "policy=uniform"], "weights"),
+    (["mine/generation-1", "out=mine"], "mine is there already"),
+    (["mine/generation-1", "out=mine/generation-1"], "mine/generation-1 is there already"),
+    (["mine/generation-1", "out=mine/state.json"], "is there already"),
+    (["mine/generation-1", "out=link"], "link is there already"),
+    (["mine/generation-1", "out=dangling"], "dangling is there already"),
 ])  # fmt: skip
-def test_export_refuses(run, mine: Path, words: list[str], part: str):
+def test_export_refuses_and_destroys_nothing(run, mine: Path, tmp_path: Path, words: list[str], part: str):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "dangling").symlink_to("nothing")
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert part in run("export", *words).complaint
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_a_run_is_plotted(run, mine: Path):
