@@ -56,6 +56,17 @@ def test_lines_without_a_terminal_and_scalars(capsys: pytest.CaptureFixture[str]
     assert figures["play/solve_rate"] == 0.5 and kept.closed
 
 
+@pytest.mark.parametrize(("accuracies", "elo", "said"), [
+    (ROW["accuracies"], {"system1": [70.0, 1.0, 9.0], "system2": [5.0, 1.0, 9.0]}, "search 0.90; held out, against "
+     "generation 0: system 1 0.50 (0.40), system 2 0.90 (0.80); Elo +70 and +5; promoted: unseen"),
+    ({}, {}, "search 0.90; promoted: unseen"),  # there was no match
+])  # fmt: skip
+def test_a_generation_in_one_line(accuracies: Any, elo: Any, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Narrator(Kept()) as narrator:
+        narrator.tell(Event("generation", 1, {**ROW, "accuracies": accuracies, "elo": elo, "reason": "unseen"}))
+    assert capsys.readouterr().err == f"generation 1: solve rate 0.50, greedy 0.40, {said}\n"
+
+
 def test_the_live_view_names_all_that_people_look_for() -> None:
     from rich.console import Console
 
