@@ -145,6 +145,15 @@ class Sweep:
             await asyncio.sleep(self.deaf or self.pause)
 
 
+def interrupting(folder: str, run_id: str) -> None:
+    """Ctrl-C, where a tracker is made."""
+    raise KeyboardInterrupt
+
+
+def failing(folder: str, run_id: str) -> None:
+    raise OSError(28, "no room for a tracker")
+
+
 CONF = str(Path(__file__).parent / "conf")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from commands.manifest import write_json
 from commands.progress import draw_improvement, read_improvement
 from selfplay.store import Store
 from tests.commands.conftest import ROOT
@@ -90,9 +91,20 @@ def test_a_run_leaves_what_it_promises(finished: Path):
 
 
 def test_the_same_command_has_nothing_left_to_do(run, mine: Path):
-    before = (mine / "state.json").read_bytes()
+    before = [(mine / name).read_bytes() for name in ("state.json", "manifest.json")]
     result = run("improve", *SMALL)
-    assert result.code == 0 and (mine / "state.json").read_bytes() == before
+    assert result.code == 0
+    assert [(mine / name).read_bytes() for name in ("state.json", "manifest.json")] == before
+
+
+def test_what_is_done_later_is_another_attempt(run, mine: Path):
+    manifest = json.loads((mine / "manifest.json").read_text())
+    write_json(mine / "manifest.json", {**manifest, "git": {"revision": "old", "dirty": False}})
+    assert run("improve", *SMALL, "curves.limit=2").code == 0  # new curves
+    after = json.loads((mine / "manifest.json").read_text())
+    assert after["git"]["revision"] == "old" and after["started"] == manifest["started"]
+    assert [each["status"] for each in after["attempts"]] == ["finished", "finished"]
+    assert run("report", "mine", "samples=50").code == 0 and "Attempts" in (mine / "report.html").read_text()
 
 
 def test_a_run_of_another_configuration_is_refused_by_its_names(run, mine: Path):
