@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -100,6 +101,25 @@ class Counting:
         self, state: State, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int = 0
     ) -> list[Thought]:
         return [Thought(str(i), -1.0, 2) for i in range(first, first + k)]
+
+
+class Worn(Counting):
+    """Wears an adapter, and can name another one.
+
+    Attributes:
+        made: the adapters of all that were made.
+    """
+
+    made: ClassVar[list[str | None]] = []
+
+    def __init__(self, adapter: str | None = None) -> None:
+        self.version = self.named(adapter)
+        self.made.append(adapter)
+
+    def named(self, adapter: str | None) -> str:
+        if adapter == "nowhere":
+            raise BadPolicy("there is no adapter folder 'nowhere'")
+        return f"worn-{adapter}"
 
 
 def missing(path: str) -> Policy:
