@@ -6,7 +6,7 @@ import functools
 import gc
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints
 
@@ -84,8 +84,13 @@ def needs_domain(config: Config) -> bool:
     return OmegaConf.is_missing(config if isinstance(config, DictConfig) else OmegaConf.create(dict(config)), "domain")
 
 
-def load_policy(config: Config, domain: Domain, tools: Config | None = None) -> Policy:
+def load_policy(
+    config: Config, domain: Domain, tools: Config | None = None, occurring: Collection[str] | None = None
+) -> Policy:
     """A policy, with experts for single domains and a tool inside its thoughts where a config names them.
+
+    Args:
+        occurring: names of the domains whose problems will come, for which alone experts are loaded; null: `domain`.
 
     Raises BadPolicy if it cannot be loaded.
     """
@@ -93,12 +98,20 @@ def load_policy(config: Config, domain: Domain, tools: Config | None = None) -> 
     plain, adapters = without_experts(config)
     policy = cast(Policy, make("policy", plain, **more))
     if adapters:
-        experts = {name: make("policy", {**dict(plain), "adapter": path}) for name, path in adapters.items()}
-        policy = Experts(policy, experts)
+        policy = _with_experts(policy, plain, adapters, {domain.name} if occurring is None else occurring)
     if tools:
         policy = Tooled(policy, make("tools", tools))
     settle_garbage()
     return policy
+
+
+def _with_experts(policy: Policy, plain: Config, adapters: Mapping[str, str], occurring: Collection[str]) -> Policy:
+    """Every expert is a whole model, so one that nobody will ask is only named, which refuses what cannot be worn."""
+    name_of = getattr(policy, "named", None)
+    needed = [name for name in adapters if name in occurring or name_of is None]
+    absent = {name: name_of(path) for name, path in adapters.items() if name_of is not None and name not in needed}
+    experts = {name: make("policy", {**dict(plain), "adapter": adapters[name]}) for name in needed}
+    return Experts(policy, experts, absent)
 
 
 def without_experts(config: Config) -> tuple[Config, dict[str, str]]:

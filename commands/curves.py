@@ -15,6 +15,7 @@ from commands.batch import Plan, as_json
 from commands.compose import load_domain
 from commands.errors import BadInput, shorten, whole
 from commands.evaluate import Evaluation, draw
+from commands.launch import INTERRUPTED
 from commands.manifest import describe, write_json
 from policy.budget import Budget
 
@@ -36,14 +37,15 @@ def check_curves(cfg: DictConfig) -> None:
             raise BadInput(f"the split {shorten(str(how.split))} holds no problem to draw curves of")
 
 
-def draw_curves(cfg: DictConfig, folder: Path, adapters: Mapping[int, Path | None]) -> None:
+def draw_curves(cfg: DictConfig, folder: Path, adapters: Mapping[int, Path | None]) -> bool:
     """Evaluate each generation's policy as `cfg.curves` says, one problem at a time in each worker, so that the seconds
-    are those of somebody who waits for one answer. What is there already stays.
+    are those of somebody who waits for one answer. What is there already stays. Returns whether anything was missing.
 
-    Raises: BadInput where an evaluation does not end.
+    Raises: BadInput where an evaluation does not end, KeyboardInterrupt where one is interrupted.
     """
     if not adapters:
-        return
+        return False
+    missing = False
     how = cfg.curves
     budget, workers = str(Budget.parse(how.budget)), whole("curves.workers", how.workers)
     domain = load_domain(cfg.domain)
@@ -58,12 +60,17 @@ def draw_curves(cfg: DictConfig, folder: Path, adapters: Mapping[int, Path | Non
         asked = {"plan": vars(plan), "limit": how.limit}
         if _is_there(place, asked):
             continue
+        missing = True
         shutil.rmtree(place, ignore_errors=True)
         manifest = describe(asked, {"seed": cfg.seed}, **names, label=f"generation {number}", problems=len(problems),
                             workers=workers, concurrent=1)
         write_json(place / "manifest.json", manifest)
-        if Evaluation(domain, problems, names, False, place, manifest).run(plan, workers):
+        code = Evaluation(domain, problems, names, False, place, manifest).run(plan, workers)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
             raise BadInput(f"the evaluation in {place} did not end; the same command begins it again")
+    return missing
 
 
 def _is_there(place: Path, asked: Mapping[str, Any]) -> bool:

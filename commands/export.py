@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -28,8 +29,15 @@ def run(cfg: DictConfig, folders: Sequence[str]) -> int:
     out = folder_option("out", cfg.out)
     if "path" not in cfg.policy:
         raise BadInput("export needs a policy with weights; allowed: policy=shipped, policy=transformer")
+    _vacant(out)
     from policy.weights import export
 
     export(str(cfg.policy.path), folders[0], out)
     print(f"wrote the policy to {out}; policy=transformer policy.path={out} uses it")
     return 0
+
+
+def _vacant(out: Path) -> None:
+    """Raises BadInput if anything is there: a policy that took hours would be gone without a word."""
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+        raise BadInput(f"{out} is there already; choose another place or remove it")

@@ -33,8 +33,8 @@ from commands.compose import (
 )
 from commands.crew import ConfigFactory
 from commands.curves import check_curves, draw_curves
-from commands.errors import BadInput, no_more_interrupts, shorten, whole
-from commands.manifest import binding, now, reopen, write_json
+from commands.errors import REFUSALS, BadInput, no_more_interrupts, one_line, shorten, whole
+from commands.manifest import binding, reopen
 from commands.narrator import Narrator
 from policy.budget import Budget
 from verifiers.base import BadProblem, Domain
@@ -72,22 +72,27 @@ def run(cfg: DictConfig) -> int:
     folder = folder_option("run", cfg.run)
     with _alone(folder), ExitStack() as ends:
         config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-        manifest = reopen(folder, config, seed, FREE, hours="GPU" if settings.gpus else "CPU")
+        attempt = reopen(folder, config, seed, FREE, hours="GPU" if settings.gpus else "CPU")
         identity = json.dumps([binding(config, FREE), naming(base)(start)], sort_keys=True)
         run_id = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
-        narrator = ends.enter_context(Narrator(_scalars(cfg.scalars, folder, run_id)))
         try:
+            narrator = ends.enter_context(Narrator(_scalars(cfg.scalars, folder, run_id)))
             with _refusals():
                 loop = _loop(cfg, settings, ladder, base, start, budgets, parts, folder, run_id, seed, narrator, ends)
                 signal.signal(signal.SIGTERM, signal.default_int_handler)  # after Ray, which would end it otherwise
+                worked = loop.state.generation <= settings.generations
                 loop.run()
             ends.close()  # the workers leave the cores to the evaluations
-            draw_curves(cfg, folder, _shown(loop, str(cfg.curves.of)))
+            worked |= draw_curves(cfg, folder, _shown(loop, str(cfg.curves.of)))
         except KeyboardInterrupt:
             no_more_interrupts()
+            attempt.end("interrupted")
             print(f"stopped; the same command goes on from {folder}", file=sys.stderr)
             return 130
-        write_json(folder / "manifest.json", {**manifest, "status": "finished", "ended": now()})
+        except Exception as error:
+            attempt.end("refused" if isinstance(error, REFUSALS) else "failed", one_line(str(error) or repr(error)))
+            raise
+        attempt.finish(worked)
         print(_sentence(loop))
         print(f"run: {folder}", flush=True)
     return 0
@@ -275,10 +280,12 @@ def _base(config: DictConfig) -> tuple[Path, Path | None]:
 
 
 def _scalars(config: DictConfig, folder: Path, run_id: str) -> Any:
+    """The tracker, whose id names the folder too: two runs of one configuration are two to it."""
     from selfplay.scalars import NoTracker
 
+    tracked = hashlib.blake2b(f"{run_id} {folder.resolve()}".encode(), digest_size=8).hexdigest()
     try:
-        return make("scalars", config, folder=str(folder / "scalars"), run_id=run_id)
+        return make("scalars", config, folder=str(folder / "scalars"), run_id=tracked)
     except NoTracker as error:
         raise BadInput(str(error)) from error
 

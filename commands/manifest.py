@@ -42,10 +42,45 @@ def claim(folder: Path) -> None:
         raise BadInput(f"{folder} holds a run already; choose another place or remove it")
 
 
-def reopen(
-    folder: Path, config: Mapping[str, Any], seed: int, free: Collection[str], **more: Any
-) -> dict[str, Any]:  # fmt: skip
-    """Open a run that may be there already, and write its manifest anew; returns that.
+class Attempt:
+    """One of the attempts that a run may take to its end, and the manifest of the run.
+
+    The manifest's facts are those of the first attempt, but for the status and the end; `attempts` lists what may have
+    changed since: when each began and ended, its command, revision and versions, and what became of it.
+
+    Args:
+        path: of the manifest.
+        before: what it was, where there is one.
+        manifest: what it is now.
+    """
+
+    def __init__(self, path: Path, before: Mapping[str, Any] | None, manifest: dict[str, Any]) -> None:
+        self._path, self._before, self.manifest = path, before, manifest
+        write_json(path, manifest)
+
+    def end(self, status: str, reason: str | None = None, **more: Any) -> None:
+        """Say what became of it, with a line about why; `more` is for the run."""
+        how = {"status": status, "ended": now()} | ({} if reason is None else {"reason": reason})
+        self.manifest["attempts"][-1] |= how
+        self.manifest |= how | more
+        write_json(self._path, self.manifest)
+
+    def finish(self, worked: bool) -> None:
+        """The run is finished; an attempt that found it so, and had nothing to do, is none."""
+        if worked or self._before is None or self._before.get("status") != "finished":
+            self.end("finished")
+        else:
+            write_json(self._path, self._before)
+
+
+def _about(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of one attempt."""
+    names = ("started", "ended", "status", "command_line", "git", "versions")
+    return {name: manifest[name] for name in names if name in manifest}
+
+
+def reopen(folder: Path, config: Mapping[str, Any], seed: int, free: Collection[str], **more: Any) -> Attempt:
+    """Open a run that may be there already, for one more attempt.
 
     Args:
         config: resolved, of this run.
@@ -55,18 +90,22 @@ def reopen(
     Raises: BadInput, naming the differing options, if the directory holds a run of another configuration.
     """
     path = folder / "manifest.json"
-    if path.exists():
-        try:
-            before = dict(json.loads(path.read_text())["config"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} is not the manifest of a run; remove it, or choose another directory") from error
-        was, asked = binding(before, free), binding(config, free)
-        if differing := sorted(key for key in {*was, *asked} if was.get(key, ...) != asked.get(key, ...)):
-            raise BadInput(f"{folder} holds a run with other settings of {', '.join(differing)}; "
-                           "choose another directory, or remove it")
-    manifest = describe(config, {"seed": seed}, **more)
-    write_json(path, manifest)
-    return manifest
+    new = describe(config, {"seed": seed}, **more)
+    if not path.exists():
+        return Attempt(path, None, {**new, "attempts": [_about(new)]})
+    try:
+        before = json.loads(path.read_text())
+        was = binding(dict(before["config"]), free)
+        earlier = [{**each, "status": "cut off" if each["status"] == "running" else each["status"]}  # nobody is left
+                   for each in before.get("attempts", [_about(before)])]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is not the manifest of a run; remove it, or choose another directory") from error
+    asked = binding(config, free)
+    if differing := sorted(key for key in {*was, *asked} if was.get(key, ...) != asked.get(key, ...)):
+        raise BadInput(f"{folder} holds a run with other settings of {', '.join(differing)}; "
+                       "choose another directory, or remove it")
+    first = {name: value for name, value in before.items() if name not in ("ended", "reason")}
+    return Attempt(path, before, {**first, "status": "running", "attempts": [*earlier, _about(new)]})
 
 
 def binding(config: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:

@@ -81,8 +81,8 @@ class Narrator:
         row = event.values
         self._rows.append(row)
         figures = {f"play/{name}": row[name] for name in ("solve_rate", "greedy_rate", "search_rate", "errors")}
-        figures |= {f"learn/{name}": row[name] for name in ("distinct_solutions", "distinct_lines", "entropy",
-                                                            "divergence") if row[name] is not None}
+        figures |= {f"learned/{name}": row[name] for name in ("distinct_solutions", "distinct_lines", "entropy",
+                                                              "divergence") if row[name] is not None}
         figures |= {f"accuracy/{mode}": accuracy[0] for mode, accuracy in row["accuracies"].items()}
         figures |= {f"elo/{mode}": elo[0] for mode, elo in row["elo"].items() if elo}
         self._scalars.log(event.generation, {name: float(value) for name, value in figures.items()})
@@ -137,6 +137,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _summary(row: dict[str, Any]) -> str:
     cells = _cells(row)
-    return (f"generation {cells[0]}: solve rate {cells[1]}, greedy {cells[2]}, search {cells[3]}; held out, against "
-            f"generation {row['against']}: system 1 {cells[4]}, system 2 {cells[5]}; Elo {cells[6]} and {cells[7]}; "
-            f"{cells[8]}: {row['reason']}")
+    met = ", ".join(f"system {i} {cell}" for i, cell in enumerate(cells[4:6], 1) if cell)  # nothing without a match
+    elo = " and ".join(filter(None, cells[6:8]))
+    return (f"generation {cells[0]}: solve rate {cells[1]}, greedy {cells[2]}, search {cells[3]}; "
+            + (f"held out, against generation {row['against']}: {met}; " if met else "")
+            + (f"Elo {elo}; " if elo else "") + f"{cells[8]}: {row['reason']}")

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands.compose import domain_config, folder_option, load_domain, make, torch_device
 from commands.errors import BadInput, whole
-from commands.manifest import now, reopen, write_atomically, write_json
+from commands.manifest import reopen, write_atomically
 from commands.model_card import Report, loss_curve, model_card
 from verifiers.base import Domain, derive_seed
 
@@ -54,7 +54,7 @@ def run(cfg: DictConfig) -> int:
     from policy.pretrain import Trainer, new_model, new_value_head, save_policy
 
     may_replace(out)
-    manifest = reopen(folder, _plain(cfg), int(cfg.seed), FREE)
+    attempt = reopen(folder, _plain(cfg), int(cfg.seed), FREE)
     torch.set_num_threads(threads)
     tokenizer = character_tokenizer()
     encoder = Encoder(tokenizer)
@@ -82,10 +82,9 @@ def run(cfg: DictConfig) -> int:
     reports = _report(out, domains, cfg)
     rows = trainer.progress.curve
     write_atomically(out / "loss_curve.png", lambda file: loss_curve(rows, file))
-    card = model_card(manifest["config"], trainer.progress, trainer.model.num_parameters(), reports)
+    card = model_card(_plain(cfg), trainer.progress, trainer.model.num_parameters(), reports)
     write_atomically(out / "README.md", lambda file: file.write(card.encode()))
-    manifest.update(status="finished", ended=now(), accuracies=[vars(report) for report in reports])
-    write_json(folder / "manifest.json", manifest)
+    attempt.end("finished", accuracies=[vars(report) for report in reports])
     print(f"wrote the policy to {out}")
     return 0
 

@@ -27,7 +27,7 @@ class Improvement:
         manifest: as written.
         history: a row a generation.
         elo: by mode and generation: rating with its interval, from all matches.
-        curves: evaluations of its policies, the first one first.
+        curves: evaluations of its policies on the same problems in the same way, the first one first.
     """
 
     path: Path
@@ -65,11 +65,25 @@ def read_improvement(path: Path) -> Improvement:
     if not state.history:
         raise BadInput(f"no generation of the run in {path} is over yet")
     places = sorted((path / "curves").glob("generation-*/summary.json"), key=lambda file: _number(file.parent))
-    return Improvement(path, manifest, state.history, state.elo(), [read_run(file.parent) for file in places])
+    curves = _alike([read_run(file.parent) for file in places])
+    return Improvement(path, manifest, state.history, state.elo(), curves)
 
 
 def _number(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
+
+
+def _alike(curves: Sequence[Run]) -> list[Run]:
+    """Those made as the newest one was. What curves are of may change when a run is resumed, and a generation whose
+    curve is not asked for again keeps its old one; of different problems or budgets they are not one picture.
+    """
+    def made(one: Run) -> tuple[Any, ...]:
+        return *(one.manifest[name] for name in ("split", "budget", "search")), frozenset(one.ids)
+
+    whole = [one for one in curves if not one.manifest.get("partial")]
+    # The last generation's may be an old one, where new ones were interrupted; a tie goes to the later generation.
+    newest = max(enumerate(whole), key=lambda pair: (str(pair[1].manifest.get("started", "")), pair[0]), default=None)
+    return [] if newest is None else [one for one in whole if made(one) == made(newest[1])]
 
 
 def draw_improvement(run: Improvement, title: str | None, samples: int, seed: int) -> Figure:

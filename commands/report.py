@@ -53,7 +53,7 @@ def html(found: Improvement, picture: bytes, examples: Sequence[Mapping[str, Any
     image = base64.b64encode(picture).decode()
     machine, versions = manifest["machine"], manifest["versions"]
     facts = {
-        "command": " ".join(manifest["command_line"]), "status": manifest["status"], "started": manifest["started"],
+        "command": " ".join(manifest["command_line"]), "status": _status(manifest), "started": manifest["started"],
         "cpu": f"{machine['cpu']}, {machine['cores']} cores", "gpu": machine["gpu"] or "none",
         "revision": manifest["git"]["revision"],
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
@@ -68,6 +68,7 @@ def html(found: Improvement, picture: bytes, examples: Sequence[Mapping[str, Any
         "" if examples else "<p>No example was asked for, or there are no evaluations.</p>",
         "<h2>How it was run</h2>",
         _table(("", ""), ([_text(name), _text(str(value))] for name, value in facts.items())),
+        _attempts(manifest.get("attempts", ())),
         f"<details><summary>configuration</summary><pre>{_text(json.dumps(manifest['config'], indent=1), lines=True)}"
         "</pre></details>",
     ]
@@ -137,6 +138,25 @@ def _greedy(one: Any, problem: str) -> str:
 def _example(example: Mapping[str, Any]) -> str:
     return (f"<pre>{_text(example['problem'])}\n  before: <span class=\"bad\">{_text(example['before'])}</span>\n"
             f"  after:  <span class=\"good\">{_text(example['after'])}</span></pre>")
+
+
+def _attempts(attempts: Sequence[Mapping[str, Any]]) -> str:
+    """What became of each, and what had changed since the first, where there were several."""
+    if len(attempts) < 2:
+        return ""
+    rows = []
+    for each in attempts:
+        others = {name: version for name, version in each["versions"].items()
+                  if version != attempts[0]["versions"].get(name)}
+        versions = ", ".join(f"{name} {version}" for name, version in others.items()) or "the same"
+        rows.append([_text(cell) for cell in (
+            each["started"], each.get("ended", "unknown"), str(each["git"]["revision"]),
+            "" if each is attempts[0] else versions, " ".join(each["command_line"]), _status(each))])
+    return "<h3>Attempts</h3>" + _table(("started", "ended", "revision", "other versions", "command", ""), rows)
+
+
+def _status(manifest: Mapping[str, Any]) -> str:
+    return f"{manifest['status']}: {manifest['reason']}" if "reason" in manifest else str(manifest["status"])
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

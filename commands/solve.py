@@ -186,10 +186,11 @@ def _fields(line: str) -> tuple[str, str | None]:
 def _load_policies(config: Config, tools: Config, tasks: Sequence[Task]) -> list[Policy]:
     """One policy for all, but one for each domain where the policy is made of a domain's rules."""
     loaded: dict[str, Policy] = {}
+    occurring = {task.problem.domain for task in tasks}
     for task in tasks:
         key = task.domain_name if needs_domain(config) else ""
         if key not in loaded:
-            loaded[key] = load_policy(config, task.domain, tools)
+            loaded[key] = load_policy(config, task.domain, tools, occurring)
         task.policy = Observed(loaded[key])
     return list(loaded.values())
 

@@ -16,12 +16,15 @@ class Experts:
     Args:
         default: for the domains without an expert.
         experts: by the names that problems carry.
+        absent: versions of experts that are not loaded, for no problem of their domains will come; the version of all
+            is the same whoever is absent.
     """
 
-    def __init__(self, default: Policy, experts: Mapping[str, Policy]) -> None:
-        self._default, self._experts = default, dict(experts)
+    def __init__(self, default: Policy, experts: Mapping[str, Policy], absent: Mapping[str, str] | None = None) -> None:
+        self._default, self._experts, self._absent = default, dict(experts), dict(absent or {})
         everybody = [default, *self._experts.values()]
-        told = [default.version, *(f"{name}={self._experts[name].version}" for name in sorted(self._experts))]
+        versions = self._absent | {name: expert.version for name, expert in self._experts.items()}
+        told = [default.version, *(f"{name}={versions[name]}" for name in sorted(versions))]
         self.version = hashlib.blake2b("\x1f".join(told).encode(), digest_size=6).hexdigest()
         self.max_thought_tokens = max(policy.max_thought_tokens for policy in everybody)
         self.temperature: float = getattr(default, "temperature", 1.0)
@@ -29,7 +32,9 @@ class Experts:
     async def propose(
         self, state: State, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int = 0
     ) -> list[Thought]:
-        """See Policy.propose."""
+        """See Policy.propose. Raises LookupError for a problem whose expert is absent: no other may stand in for it."""
+        if state.problem.domain in self._absent:
+            raise LookupError(f"the expert for {state.problem.domain} is not loaded")
         policy = self._experts.get(state.problem.domain, self._default)
         return await policy.propose(state, k, sampling=sampling, seed=seed, meter=meter, first=first)
 

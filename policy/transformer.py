@@ -116,6 +116,15 @@ class Transformer:
         adapter = None if folder is None else weights.existing(str(folder), "adapter")
         self.decoder.change(lambda: self._swap(adapter))
 
+    def named(self, adapter: str) -> str:
+        """The version it would have with an adapter, told from the files alone.
+
+        Raises BadPolicy, with one line, for an adapter that is not there or was made for another base.
+        """
+        folder = weights.existing(adapter, "adapter")
+        self._names.check(folder)
+        return self._names.wearing(folder, weights.head_folder(self._asked_head, folder, self._folder))
+
     def close(self) -> None:
         """End the decoder's thread."""
         self.decoder.close()

@@ -137,13 +137,18 @@ def value_head(
 ) -> tuple[ValueHead | None, Path | None]:
     """The value head and its folder: the one asked for, else the adapter's, else the model's, else none."""
     size = model.config.get_text_config().hidden_size
-    candidates = [adapter, folder] if asked is None else [existing(asked, "value head")]
-    for candidate in candidates:
-        if candidate is not None and (head := ValueHead.load(candidate, size)) is not None:
-            return head.to(model.device).requires_grad_(False), candidate
+    found = head_folder(asked, adapter, folder)
+    if found is not None and (head := ValueHead.load(found, size)) is not None:
+        return head.to(model.device).requires_grad_(False), found
     if asked is not None:
         raise BadPolicy(f"there is no {VALUE_HEAD_FILE} in {asked!r}")
     return None, None
+
+
+def head_folder(asked: str | None, adapter: Path | None, folder: Path | None) -> Path | None:
+    """Where the value head lies: see value_head. Raises BadPolicy if the one asked for is no folder."""
+    places = [adapter, folder] if asked is None else [existing(asked, "value head")]
+    return next((place for place in places if place is not None and (place / VALUE_HEAD_FILE).exists()), None)
 
 
 def export(path: str, adapter: str, out: Path) -> None:
@@ -179,8 +184,7 @@ def naming(folder: str | Path) -> Callable[[Path | None], str]:
     names = Naming(base, "")
 
     def version(adapter: Path | None) -> str:
-        heads = [place for place in (adapter, base) if place is not None and (place / VALUE_HEAD_FILE).is_file()]
-        return names.wearing(adapter, heads[0] if heads else None)
+        return names.wearing(adapter, head_folder(None, adapter, base))
 
     return version
 

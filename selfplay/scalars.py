@@ -13,7 +13,8 @@ class NoTracker(ValueError):
 
 
 class Scalars(Protocol):
-    """Takes scalars as they come. Names have groups, such as `play/solve_rate`.
+    """Takes scalars as they come. Names have groups, such as `play/solve_rate`; a group counts one kind of steps, which
+    never run backwards in it: `learn` those of training, the others generations.
 
     Every tracker is made with the folder that it may write to and the id of the run, which a resumed run has again.
     """
@@ -93,9 +94,16 @@ class WeightsAndBiases:
 
     def __init__(self, folder: str, run_id: str, project: str, mode: str = "online") -> None:
         self._run = _needed("wandb", "wandb").init(project=project, id=run_id, dir=folder, mode=mode, resume="allow")
+        self._axes: set[str] = set()
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log(dict(values), step=step)
+        """W&B's own step is one for all groups and drops what comes at a lower one, so each group brings an axis."""
+        groups = {name.partition("/")[0] for name in values}
+        for group in sorted(groups - self._axes):
+            self._run.define_metric(f"{group}/step")
+            self._run.define_metric(f"{group}/*", step_metric=f"{group}/step")
+        self._axes |= groups
+        self._run.log({**values, **{f"{group}/step": step for group in groups}})
 
     def close(self) -> None:
         self._run.finish()

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -118,6 +119,25 @@ class Counting:
         return [Thought(str(i), -1.0, 2) for i in range(first, first + k)]
 
 
+class Worn(Counting):
+    """Wears an adapter, and can name another one.
+
+    Attributes:
+        made: the adapters of all that were made.
+    """
+
+    made: ClassVar[list[str | None]] = []
+
+    def __init__(self, adapter: str | None = None) -> None:
+        self.version = self.named(adapter)
+        self.made.append(adapter)
+
+    def named(self, adapter: str | None) -> str:
+        if adapter == "nowhere":
+            raise BadPolicy("there is no adapter folder 'nowhere'")
+        return f"worn-{adapter}"
+
+
 def missing(path: str) -> Policy:
     raise BadPolicy(f"there is no policy in {path}; make one with: pretrain")
 
@@ -159,6 +179,15 @@ class Sweep:
             if proved:
                 return
             await asyncio.sleep(self.deaf or self.pause)
+
+
+def interrupting(folder: str, run_id: str) -> None:
+    """Ctrl-C, where a tracker is made."""
+    raise KeyboardInterrupt
+
+
+def failing(folder: str, run_id: str) -> None:
+    raise OSError(28, "no room for a tracker")
 
 
 CONF = str(Path(__file__).parent / "conf")

@@ -28,3 +28,8 @@ def test_an_experiment_is_a_whole_configuration(name: str) -> None:
     if cfg.curves.of != "none":
         assert next(iter(domain.problems(cfg.curves.split, 0)))
     assert name in ("smoke", domain.name)  # an experiment is named after what it improves
+
+
+def test_a_run_draws_every_champion_unless_it_says_otherwise() -> None:
+    with initialize_config_dir(str(CONF), version_base=None):
+        assert compose("improve").curves.of == "all"

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from commands.manifest import write_json
 from commands.progress import draw_improvement, read_improvement
 from selfplay.store import Store
 from tests.commands.conftest import ROOT
@@ -102,9 +104,20 @@ def test_a_run_leaves_what_it_promises(finished: Path):
 
 
 def test_the_same_command_has_nothing_left_to_do(run, mine: Path):
-    before = (mine / "state.json").read_bytes()
+    before = [(mine / name).read_bytes() for name in ("state.json", "manifest.json")]
     result = run("improve", *SMALL)
-    assert result.code == 0 and (mine / "state.json").read_bytes() == before
+    assert result.code == 0
+    assert [(mine / name).read_bytes() for name in ("state.json", "manifest.json")] == before
+
+
+def test_what_is_done_later_is_another_attempt(run, mine: Path):
+    manifest = json.loads((mine / "manifest.json").read_text())
+    write_json(mine / "manifest.json", {**manifest, "git": {"revision": "old", "dirty": False}})
+    assert run("improve", *SMALL, "curves.limit=2").code == 0  # new curves
+    after = json.loads((mine / "manifest.json").read_text())
+    assert after["git"]["revision"] == "old" and after["started"] == manifest["started"]
+    assert [each["status"] for each in after["attempts"]] == ["finished", "finished"]
+    assert run("report", "mine", "samples=50").code == 0 and "Attempts" in (mine / "report.html").read_text()
 
 
 def test_a_run_of_another_configuration_is_refused_by_its_names(run, mine: Path):
@@ -125,13 +138,27 @@ def test_an_adapter_of_another_base_is_refused(run, mine: Path):
     assert "was made for the base abc" in result.complaint
 
 
-def test_its_adapters_are_standard(mine: Path):
+ROUNDING = 1e-3
+"""By how much logits may differ (they are of some 10 nats), merged weights being rounded where an adapter adds."""
+
+
+def logits(folder: Path, adapter: Path | None = None) -> torch.Tensor:
+    """Of one sequence, by the libraries alone."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    base = AutoModelForCausalLM.from_pretrained(SHIPPED)
-    model = PeftModel.from_pretrained(base, str(mine / "generation-1"))
-    assert any("lora" in name for name, _ in model.named_parameters())
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, str(adapter))
+    with torch.no_grad():
+        return model.eval()(torch.arange(5, 25)[None]).logits
+
+
+def test_its_adapters_are_standard(run, mine: Path, tmp_path: Path):
+    assert run("export", str(mine / "generation-1"), "out=merged").code == 0
+    worn, merged, base = logits(SHIPPED, mine / "generation-1"), logits(tmp_path / "merged"), logits(SHIPPED)
+    assert torch.allclose(worn, merged, rtol=0, atol=ROUNDING)
+    assert (worn - base).abs().max() > 10 * ROUNDING and (merged - base).abs().max() > 10 * ROUNDING
 
 
 def test_solve_uses_an_adapter_and_experts(run, mine: Path):
@@ -143,20 +170,12 @@ def test_solve_uses_an_adapter_and_experts(run, mine: Path):
     other = run("solve", "4 9 10 13", "domain=game24", "budget=300tok", "output=json",
                 f"policy.adapters.arithmetic={mine}/generation-1").objects[0]
     assert len({one["policy"] for one in (plain, worn, expert, other)}) == 4
+    assert (logits(SHIPPED, mine / "generation-1") - logits(SHIPPED)).abs().max() > 10 * ROUNDING
     assert expert["thoughts"] == worn["thoughts"] and other["thoughts"] == plain["thoughts"]
 
 
 def test_export_merges_an_adapter_into_a_plain_model(run, mine: Path, tmp_path: Path):
-    import torch
-    from transformers import AutoModelForCausalLM
-
     assert run("export", str(mine / "generation-1"), "out=merged").code == 0
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
-    base = AutoModelForCausalLM.from_pretrained(SHIPPED)
-    tokens = torch.arange(5, 25)[None]
-    with torch.no_grad():
-        assert merged(tokens).logits.shape == base(tokens).logits.shape
-        assert not torch.equal(merged(tokens).logits, base(tokens).logits)
     assert (tmp_path / "merged" / "value_head.safetensors").is_file()
     said = [run("solve", "4 9 10 13", "domain=game24", "budget=300tok", "output=json", *options).objects[0]
             for options in (["policy=transformer", f"policy.path={tmp_path}/merged", "policy.max_thought_tokens=48"],
@@ -166,10 +185,20 @@ def test_export_merges_an_adapter_into_a_plain_model(run, mine: Path, tmp_path: 
 
 @pytest.mark.parametrize(("words", "part"), [
     ([], "one adapter"), (["mine/generation-1"], "out is missing"), (["nowhere", "out=x"], "no adapter folder"),
-    (["mine/generation-1", "out=x", "policy=uniform"], "weights"), (["mine/generation-1", "out=mine"], "in the way"),
+    (["mine/generation-1", "out=x", "policy=uniform"], "weights"),
+    (["mine/generation-1", "out=mine"], "mine is there already"),
+    (["mine/generation-1", "out=mine/generation-1"], "mine/generation-1 is there already"),
+    (["mine/generation-1", "out=mine/state.json"], "is there already"),
+    (["mine/generation-1", "out=link"], "link is there already"),
+    (["mine/generation-1", "out=dangling"], "dangling is there already"),
 ])  # fmt: skip
-def test_export_refuses(run, mine: Path, words: list[str], part: str):
+def test_export_refuses_and_destroys_nothing(run, mine: Path, tmp_path: Path, words: list[str], part: str):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "dangling").symlink_to("nothing")
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert part in run("export", *words).complaint
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_a_run_is_plotted(run, mine: Path):

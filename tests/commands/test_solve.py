@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -281,6 +282,26 @@ def test_an_empty_file_is_refused(run, tmp_path: Path):
     assert "holds no problem" in run("solve", "--from", problems_file(tmp_path, ""), *FAKES).complaint
     (tmp_path / "problems.jsonl").write_bytes(b"\xff\xfe\x00")
     assert "UTF-8" in run("solve", "--from", str(tmp_path / "problems.jsonl"), *FAKES).complaint
+
+
+@pytest.mark.parametrize(("domains", "made"), [
+    (["guess"], [None, "a"]), (["anything"], [None, "c"]), (["guess", "anything"], [None, "a", "c"]),
+])
+def test_only_experts_with_problems_are_loaded(run, tmp_path: Path, domains, made):
+    experts = [f"policy.adapters.{name}={path}" for name, path in (("guess", "a"), ("blind", "b"), ("anything", "c"))]
+    path = problems_file(tmp_path, *(json.dumps({"problem": "guess 2", "domain": name}) for name in domains))
+    objects = run("solve", "--from", path, "policy=worn", "search=sweep", *experts, "output=json").objects
+    assert sys.modules["fakes"].Worn.made == made and [o["answer"] for o in objects] == ["2"] * len(domains)
+    alone = run("solve", "guess 2", "domain=guess", "policy=worn", "search=sweep", *experts, "output=json").objects
+    assert alone[0]["policy"] == objects[0]["policy"]  # whoever is loaded
+    assert "no adapter folder 'nowhere'" in run(
+        "solve", "--from", path, "policy=worn", "search=sweep", *experts, "policy.adapters.blind=nowhere").complaint
+
+
+def test_an_evaluation_loads_the_expert_of_its_domain(run):
+    words = ("domain=guess", "search=sweep", "split=twenty", "limit=2", "budget=94tok", "policy=worn")
+    assert run("evaluate", *words, "policy.adapters.guess=a", "policy.adapters.blind=b").code == 0
+    assert sys.modules["fakes"].Worn.made == [None, "a"]
 
 
 def test_unknown_commands_and_usage(run):

@@ -102,6 +102,7 @@ async def test_a_swapped_adapter_is_one_loaded_afresh(folder: Path, tmp_path: Pa
     policy = Transformer(str(folder), threads=1)
     known = {None: await fresh(folder, None), first: await fresh(folder, first), second: await fresh(folder, second)}
     assert len({seen.version for seen in known.values()}) == 3
+    assert [policy.named(str(adapter)) for adapter in (first, second)] == [known[first].version, known[second].version]
     for adapter in (None, first, second, first, None, second):
         policy.load_adapter(adapter)
         assert await look(policy) == known[adapter]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from policy.base import Policy, Sampling
 from policy.budget import Budget
 from policy.experts import Experts
@@ -34,6 +36,15 @@ def test_its_version_names_everybody() -> None:
     assert len(set(versions)) == 4
     one, other = saying("x"), saying("y")
     assert Experts(one, {"p": one, "q": other}).version == Experts(one, {"q": other, "p": one}).version
+
+
+async def test_an_absent_expert_has_a_name_and_nobody_stands_in_for_it() -> None:
+    rest, sums, words = saying("rest"), saying("sums"), saying("words")
+    policy = Experts(rest, {"words": words}, {"sums": sums.version})
+    assert policy.version == Experts(rest, {"sums": sums, "words": words}).version != Experts(rest, {}).version
+    assert [await said(policy, domain) for domain in ("words", "other")] == ["words", "rest"]
+    with pytest.raises(LookupError, match="expert for sums is not loaded"):
+        await said(policy, "sums")
 
 
 def test_everybody_is_closed() -> None:
