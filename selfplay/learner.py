@@ -37,6 +37,10 @@ ROWS_AT_ONCE = 64
 TOLERANCE = 0.25
 
 
+class Diverged(ValueError):
+    """A training whose loss, gradient or weights are not finite, in one line. Nothing is written of it."""
+
+
 @dataclass
 class Progress:
     """What a checkpoint says of the training so far."""
@@ -81,7 +85,7 @@ class Learner:
             on_step, on_look: are told of each; what they raise ends the training, which can be resumed.
 
         Raises: BadPolicy (a folder that cannot be read, a checkpoint of another training, trajectories of another
-            policy), ValueError if there is nothing to learn from, OSError.
+            policy), Diverged, ValueError if there is nothing to learn from, OSError.
         """
         trainee = self._trainee(None if self.training.restart else champion, seed)
         encoder = LessonEncoder(trainee.tokenizer, trainee.context)
@@ -223,11 +227,15 @@ class _Run:
                 if part is not None:
                     sums += self._backward(part.each(lambda tensor: tensor.to(self.learner.device)))
         processes.add_gradients(self.trained)
-        nn.utils.clip_grad_norm_(self.trained, how.clip)
+        losses = [float(value) for value in processes.add(sums)]  # the same for all: they end together if they must
+        _finite("the loss is", sum(losses), step + 1)
+        # One gradient that is not finite would make every weight so, since all are clipped by the one norm.
+        _finite("the gradient is", float(nn.utils.clip_grad_norm_(self.trained, how.clip)), step + 1)
         for optimiser, _ in self.optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        return [float(value) for value in processes.add(sums)]
+        _finite("the weights are", float(nn.utils.get_total_norm(self.trained)), step + 1)
+        return losses
 
     def _backward(self, batch: Batch) -> Tensor:
         """Add the gradients of a part of a batch; returns the terms of its loss, [4]."""
@@ -292,6 +300,11 @@ class _Run:
         told["curve"] = [Step(*step) for step in told["curve"]]
         told["looks"] = [Look(*look) for look in told["looks"]]
         self.progress = Progress(**told)
+
+
+def _finite(what: str, value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise Diverged(f"{what} {value} at step {step}; try a smaller lr")
 
 
 def _monitored(lessons: Sequence[Lesson], encoder: LessonEncoder) -> list[Batch]:

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from policy.base import BadPolicy
 from policy.value_head import ValueHead
 from selfplay.batches import LessonEncoder, collate
-from selfplay.learner import CHECKPOINT, Learner
+from selfplay.learner import CHECKPOINT, Diverged, Learner
 from selfplay.lessons import NOTHING, Lesson
-from selfplay.losses import likelihoods, logprobs
+from selfplay.losses import Batch, Scores, likelihoods, logprobs
 from selfplay.objectives import Dpo, ExpertIteration, Grpo, Objective, RejectionSampling
 from selfplay.replay import Gathered, Replay
 from selfplay.trainee import Lora, Trainee
@@ -208,6 +209,33 @@ def test_training_ends_before_the_policy_collapses(base: Path, twenty: list[Traj
     assert learned.looks[-1].entropy < 1.5 * learned.looks[-1].base_entropy <= learned.looks[-2].entropy
     again = learn(base, tmp_path, twenty, RejectionSampling(), how, wide)
     assert again.steps == learned.steps  # it has ended, and is not gone on with
+
+
+@pytest.mark.parametrize(("what", "how", "poisoned"), [
+    ("weights", {"lr": math.inf}, ""), ("loss", {}, "loss"), ("gradient", {}, "gradient"),
+])
+def test_a_training_that_diverges_ends_in_one_line_and_leaves_nothing(
+    base: Path, twenty: list[Trajectory], tmp_path: Path, what: str, how: dict[str, float], poisoned: str
+) -> None:
+    objective = Poisoned(3, value=poisoned == "loss") if poisoned else RejectionSampling()
+    with pytest.raises(Diverged, match=rf"^the {what} (is|are) nan at step {3 if poisoned else 1}; try a smaller lr$"):
+        learn(base, tmp_path, twenty, objective, replace(TRAINING, **how))  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists() and not (tmp_path / "work" / CHECKPOINT).exists()
+
+
+class Poisoned(RejectionSampling):
+    """One whose loss is not a number from some step on, or only the gradient of it."""
+
+    def __init__(self, at: int, value: bool) -> None:
+        super().__init__()
+        self.__dict__.update(left=at, value=value)  # the class is frozen
+
+    def loss(self, scores: Scores, batch: Batch) -> Tensor:
+        self.__dict__["left"] -= 1
+        nothing = 0.0 * scores.logprobs.sum()
+        if self.__dict__["left"] > 0:
+            return nothing
+        return nothing * math.nan if self.__dict__["value"] else nothing.abs().sqrt()
 
 
 def test_a_batch_in_parts_is_the_same_batch(base: Path, twenty: list[Trajectory], tmp_path: Path) -> None:
