@@ -165,15 +165,15 @@ def _refusals() -> Iterator[None]:
     from selfplay.audit import BrokenReward
     from selfplay.files import StoreError
     from selfplay.generations import NothingLearned, StaleWorker
-    from selfplay.learner import Diverged
+    from selfplay.learner import Collapsed, Diverged
     from selfplay.pool import PoolBroken
     from selfplay.schema import UnknownSchema
     from selfplay.state import BadState
 
     try:
         yield
-    except (BrokenReward, NothingLearned, Diverged, StaleWorker, PoolBroken, StoreError, UnknownSchema,
-            BadState) as error:
+    except (BrokenReward, NothingLearned, Collapsed, Diverged, StaleWorker, PoolBroken, StoreError,
+            UnknownSchema, BadState) as error:
         raise BadInput(str(error)) from error
 
 
