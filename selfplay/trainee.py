@@ -143,14 +143,25 @@ class Trainee:
         if self.lora is None:
             logits: Tensor = self._frozen[to](input_ids=tokens, use_cache=False).logits
             return logits
-        if to == "base":
-            with self.model.disable_adapter():
+        with self._still():
+            if to == "base":
+                with self.model.disable_adapter():
+                    return self.read(tokens).logits
+            self.model.set_adapter("start")
+            try:
                 return self.read(tokens).logits
-        self.model.set_adapter("start")
+            finally:
+                self.model.set_adapter("default")
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Without dropout: what is held against the policy does not change from one look to the next."""
+        training = self.model.training
+        self.model.eval()
         try:
-            return self.read(tokens).logits
+            yield
         finally:
-            self.model.set_adapter("default")
+            self.model.train(training)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What is trained of the model, by name; the value head apart."""
