@@ -62,7 +62,7 @@ def run(cfg: DictConfig) -> int:
     load_searcher(cfg.search)
     check_curves(cfg)
     ladder = _ladder(cfg)
-    base, start = _base(cfg.policy)
+    base, start = _base(cfg.policy, whole=cfg.training.adapter == "full")
     parts = {name: make(name, cfg[name]) for name in ("curriculum", "proposals", "replay", "objective", "training")}
     if parts["proposals"].share:
         cue(list(ladder.values())[-1][1])  # refused where a domain takes none
@@ -234,9 +234,10 @@ def _demonstrates(domain: Domain) -> bool:
     return True
 
 
-def _base(config: DictConfig) -> tuple[Path, Path | None]:
-    """The folder of the policy to be improved, and of the adapter that it starts with."""
-    from policy.weights import existing
+def _base(config: DictConfig, whole: bool) -> tuple[Path, Path | None]:
+    """The folder of the policy to be improved, and of the adapter (or whole model) that it starts with."""
+    from policy.weights import Naming, existing
+    from selfplay.trainee import check_start
 
     if "path" not in config or "adapter" not in config:
         raise BadInput("improve needs a policy with weights; allowed: policy=shipped, policy=transformer")
@@ -244,9 +245,13 @@ def _base(config: DictConfig) -> tuple[Path, Path | None]:
         raise BadInput("improve makes one adapter; policy.adapters must be null, policy.adapter is where it begins")
     if config.value_head is not None:
         raise BadInput("improve learns the value head beside the adapter; policy.value_head must be null")
-    path = str(config.path)
-    base = existing(path, "policy")
-    return base.resolve(), None if config.adapter is None else existing(str(config.adapter), "adapter").resolve()
+    base = existing(str(config.path), "policy").resolve()
+    if config.adapter is None:
+        return base, None
+    start = existing(str(config.adapter), "adapter").resolve()
+    check_start(start, whole)
+    Naming(base, "").check(start)
+    return base, start
 
 
 def _scalars(config: DictConfig, folder: Path, run_id: str) -> Any:

@@ -48,6 +48,18 @@ class Lora:
             raise ValueError("an adapter's rank and alpha must be at least 1, dropout in [0, 1)")
 
 
+def check_start(start: Path, whole: bool) -> None:
+    """Raises BadPolicy unless a folder is what a training can go on from: an adapter, or a whole model if all weights
+    are trained."""
+    adapter = (start / "adapter_config.json").is_file()
+    if whole and adapter:
+        raise BadPolicy(f"{str(start)!r} is an adapter, and all weights are to be trained; export it first: "
+                        "run_experiment.py export ADAPTER out=FOLDER, then policy.path=FOLDER")
+    if not whole and not adapter:
+        raise BadPolicy(f"{str(start)!r} has no adapter_config.json, and an adapter is to be trained; allowed: an "
+                        "adapter in PEFT's layout, or a whole model as policy.path")
+
+
 class Trainee:
     """A base model, what is trained of it, and what it is held against.
 
@@ -70,6 +82,8 @@ class Trainee:
         self, base: Path, start: Path | None, lora: Lora | None, *, seed: int, device: torch.device,
         hold_start: bool = False, dtype: torch.dtype = torch.float32, checkpointing: bool = False,
     ) -> None:  # fmt: skip
+        if start is not None:
+            check_start(start, whole=lora is None)
         self.base, self.lora, self.device = base, lora, device
         whole = base if start is None or lora is not None else start
         model = _loaded(AutoModelForCausalLM, whole, "the policy", dtype=dtype)

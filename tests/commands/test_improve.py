@@ -54,6 +54,19 @@ def test_bad_options_are_one_line_and_nothing_is_lost(run, tmp_path: Path, optio
     assert not list(tmp_path.rglob("*.parquet"))
 
 
+def test_a_start_that_cannot_be_trained_is_refused_before_anything_is_played(run, tmp_path: Path):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    assert "export it first: run_experiment.py export ADAPTER out=FOLDER, then policy.path=FOLDER" in run(
+        "improve", "training=full", "policy.adapter=adapter", "run=new").complaint
+    assert "has no adapter_config.json, and an adapter is to be trained" in run(
+        "improve", f"policy.adapter={SHIPPED}", "run=new").complaint
+    (adapter / "engine.json").write_text('{"base_version": "abc"}')
+    assert "was made for the base abc" in run("improve", "policy.adapter=adapter", "run=new").complaint
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run that has ended."""

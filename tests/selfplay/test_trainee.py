@@ -157,6 +157,14 @@ def test_what_cannot_be_loaded_is_one_line(base: Path, tmp_path: Path) -> None:
         Lora(rank=0)
 
 
+def test_a_training_goes_on_from_what_it_trains(base: Path, tmp_path: Path) -> None:
+    trainee(base).save(tmp_path / "adapter", {})
+    with pytest.raises(BadPolicy, match="all weights are to be trained; export it first"):
+        trainee(base, tmp_path / "adapter", lora=None)
+    with pytest.raises(BadPolicy, match=r"has no adapter_config\.json, and an adapter is to be trained"):
+        trainee(base, base)
+
+
 def test_saving_replaces_an_older_one_and_nothing_else(base: Path, tmp_path: Path) -> None:
     one = trainee(base)
     for number in (1, 2):
