@@ -40,6 +40,7 @@ from policy.budget import Budget
 from verifiers.base import BadProblem, Domain
 
 if TYPE_CHECKING:
+    from selfplay.followers import Followers
     from selfplay.generations import Generations
     from selfplay.pool import Pool
     from selfplay.settings import Settings
@@ -69,11 +70,16 @@ def run(cfg: DictConfig) -> int:
     if cfg.threads is not None:
         whole("threads", cfg.threads)
     folder = folder_option("run", cfg.run)
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    identity = json.dumps(binding(config, FREE), sort_keys=True)
+    run_id = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
+    if int(os.environ.get("RANK", "0")):  # beside the first process, by accelerate launch: to train with it, no more
+        with ExitStack() as ends, _refusals():
+            loop = _loop(cfg, settings, ladder, base, start, budgets, parts, folder, run_id, seed, None, ends)
+            cast("Followers", loop.parts.followers).follow(loop.train)
+        return 0
     with _alone(folder), ExitStack() as ends:
-        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         manifest = reopen(folder, config, seed, FREE, hours="GPU" if settings.gpus else "CPU")
-        identity = json.dumps(binding(config, FREE), sort_keys=True)
-        run_id = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
         narrator = ends.enter_context(Narrator(_scalars(cfg.scalars, folder, run_id)))
         try:
             with _refusals():
@@ -94,15 +100,17 @@ def run(cfg: DictConfig) -> int:
 
 def _loop(
     cfg: DictConfig, settings: Settings, ladder: dict[str, tuple[DictConfig, Domain]], base: Path, start: Path | None,
-    budgets: tuple[Budget, Budget], parts: dict[str, Any], folder: Path, run_id: str, seed: int, narrator: Narrator,
-    ends: ExitStack,
+    budgets: tuple[Budget, Budget], parts: dict[str, Any], folder: Path, run_id: str, seed: int,
+    narrator: Narrator | None, ends: ExitStack,
 ) -> Generations:  # fmt: skip
-    """The loop with all its parts, which `ends` ends again."""
+    """The loop with all its parts, which `ends` ends again; without a narrator, one that only trains."""
+    from selfplay.followers import Followers, Idle
     from selfplay.store import Store
 
-    _sweep(folder)
+    if narrator is not None:
+        _sweep(folder)
     store = Store(str(folder / "store") if settings.store is None else settings.store)
-    pool = ends.enter_context(closing(_pool(cfg, settings, ladder, budgets, store)))
+    pool = Idle() if narrator is None else ends.enter_context(closing(_pool(cfg, settings, ladder, budgets, store)))
     import torch
 
     from policy.weights import naming
@@ -113,14 +121,17 @@ def _loop(
     name = naming(base)
     tool = f"+{make('tools', cfg.tools).version}" if cfg.tools else ""
     domains = [domain for _, domain in ladder.values()]
+    learner = Learner(base, parts["objective"], parts["training"], torch_device(str(cfg.device)))
+    followers = Followers(learner.processes)
+    if narrator is not None:
+        ends.callback(followers.end)
     return Generations(folder, settings, Parts(
-        pool, store, domains, parts["curriculum"], parts["replay"],
-        Learner(base, parts["objective"], parts["training"], torch_device(str(cfg.device))),
+        pool, store, domains, parts["curriculum"], parts["replay"], learner,
         version=lambda adapter: name(adapter) + tool, tokens=cast(int, budgets[1].tokens),
         cores=_cores(settings, torch.get_num_threads()), lines=settings.lines, start=start,
         proposals=parts["proposals"],
-        demonstrating=[domain for domain in domains if _demonstrates(domain)],
-    ), run=run_id, seed=seed, tell=narrator.tell)  # fmt: skip
+        demonstrating=[domain for domain in domains if _demonstrates(domain)], followers=followers,
+    ), run=run_id, seed=seed, tell=(lambda event: None) if narrator is None else narrator.tell)  # fmt: skip
 
 
 def _pool(

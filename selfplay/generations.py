@@ -18,6 +18,7 @@ from typing import Any
 from selfplay.asymmetric import Proposals
 from selfplay.audit import BrokenReward, audit
 from selfplay.curriculum import Curriculum, Key, Record, merged, tally
+from selfplay.followers import Call, Followers
 from selfplay.learner import Learner
 from selfplay.match import Mode, decide, outcomes, pair
 from selfplay.pool import Pool
@@ -26,7 +27,7 @@ from selfplay.replay import Gathered, Replay
 from selfplay.state import Phase, State
 from selfplay.store import Store
 from selfplay.summary import UNSEEN, broken, losses, match_figures, ordered, played_figures
-from selfplay.training import Step
+from selfplay.training import Learned, Step
 from selfplay.trajectory import Job, Purpose, Trajectory
 from verifiers.base import Domain, Problem, Status, derive_seed
 
@@ -86,6 +87,7 @@ class Parts:
         lines: that are drawn for each problem, and below each cue.
         start: adapter of generation 0; None for the base alone.
         demonstrating: domains whose stage one is shown beside what was played.
+        followers: the processes that train beside this one, if any.
     """
 
     pool: Pool
@@ -101,6 +103,7 @@ class Parts:
     proposals: Proposals = field(default_factory=Proposals)
     start: Path | None = None
     demonstrating: Sequence[Domain] = field(default_factory=tuple)
+    followers: Followers | None = None
 
 
 @dataclass(frozen=True)
@@ -227,14 +230,10 @@ class Generations:
     def _learn(self) -> None:
         number, parts = self.state.generation, self.parts
         self._audit()
-        seed = derive_seed(self.seed, "learn", number)
-        gathered = self._gathered(number, seed)
-        learned = parts.learner.learn(
-            gathered, self.folder / f"generation-{number}", self.folder / "learning" / str(number),
-            champion=self.adapter(self.state.champion), seed=seed,
-            about={"generation": number, "run": self.run_id, "champion": self.state.champion},
-            on_step=self._tell_step,
-        )
+        call = Call(number, self.state.champion, derive_seed(self.seed, "learn", number))
+        if parts.followers is not None:
+            parts.followers.call(call)
+        learned = self.train(call)
         last = learned.looks[-1] if learned.looks else None
         self.state.current |= {
             "steps": learned.steps, "learned_tokens": learned.tokens, "unlike": learned.unlike,
@@ -246,6 +245,15 @@ class Generations:
             "divergence": None if last is None else last.divergence,
         }
         self.state.phase = Phase.MATCH
+
+    def train(self, call: Call) -> Learned:
+        """Train, in each of the processes that do so together."""
+        number, parts = call.generation, self.parts
+        return parts.learner.learn(
+            self._gathered(number, call.seed), self.folder / f"generation-{number}",
+            self.folder / "learning" / str(number), champion=self.adapter(call.champion), seed=call.seed,
+            about={"generation": number, "run": self.run_id, "champion": call.champion}, on_step=self._tell_step,
+        )  # fmt: skip
 
     def _gathered(self, number: int, seed: int) -> Gathered:
         """What there is to learn from. Raises NothingLearned."""

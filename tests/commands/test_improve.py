@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -219,3 +221,23 @@ def test_the_smoke_experiment_is_a_whole_run_on_ray(tmp_path: Path):
     state = json.loads((tmp_path / "smoke" / "state.json").read_text())
     assert [row["generation"] for row in state["history"]] == [1, 2]
     assert sum(row["errors"] for row in state["history"]) == 0
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("options", "codes", "said"), [
+    ((), [0, 0], ""), (("training.lr=inf",), [2, 0], "the weights are nan at step 1; try a smaller lr"),
+], ids=["to the end", "a failure"])
+def test_a_second_process_trains_beside_the_first_and_does_nothing_else(
+    tmp_path: Path, options: tuple[str, ...], codes: list[int], said: str
+):
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = str(one.getsockname()[1])
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, str(ROOT / "run_experiment.py"), "improve", *SMALL, "curves.of=none", *options]
+    both = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+                             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
+    errors = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == codes, errors
+    assert said in errors[0] and errors[1] == ""
+    assert (tmp_path / "mine" / "generation-1").exists() == (not options)
