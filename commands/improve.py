@@ -40,6 +40,7 @@ from policy.budget import Budget
 from verifiers.base import BadProblem, Domain
 
 if TYPE_CHECKING:
+    from selfplay.followers import Followers
     from selfplay.generations import Generations
     from selfplay.pool import Pool
     from selfplay.settings import Settings
@@ -63,18 +64,23 @@ def run(cfg: DictConfig) -> int:
     load_searcher(cfg.search)
     check_curves(cfg)
     ladder = _ladder(cfg)
-    base, start = _base(cfg.policy)
+    base, start = _base(cfg.policy, whole=cfg.training.adapter == "full")
     parts = {name: make(name, cfg[name]) for name in ("curriculum", "proposals", "replay", "objective", "training")}
     if parts["proposals"].share:
         cue(list(ladder.values())[-1][1])  # refused where a domain takes none
     if cfg.threads is not None:
         whole("threads", cfg.threads)
     folder = folder_option("run", cfg.run)
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    identity = json.dumps([binding(config, FREE), naming(base)(start)], sort_keys=True)
+    run_id = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
+    if int(os.environ.get("RANK", "0")):  # beside the first process, by accelerate launch: to train with it, no more
+        with ExitStack() as ends, _refusals():
+            loop = _loop(cfg, settings, ladder, base, start, budgets, parts, folder, run_id, seed, None, ends)
+            cast("Followers", loop.parts.followers).follow(loop.train)
+        return 0
     with _alone(folder), ExitStack() as ends:
-        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         attempt = reopen(folder, config, seed, FREE, hours="GPU" if settings.gpus else "CPU")
-        identity = json.dumps([binding(config, FREE), naming(base)(start)], sort_keys=True)
-        run_id = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
         try:
             narrator = ends.enter_context(Narrator(_scalars(cfg.scalars, folder, run_id)))
             with _refusals():
@@ -100,13 +106,16 @@ def run(cfg: DictConfig) -> int:
 
 def _loop(
     cfg: DictConfig, settings: Settings, ladder: dict[str, tuple[DictConfig, Domain]], base: Path, start: Path | None,
-    budgets: tuple[Budget, Budget], parts: dict[str, Any], folder: Path, run_id: str, seed: int, narrator: Narrator,
-    ends: ExitStack,
+    budgets: tuple[Budget, Budget], parts: dict[str, Any], folder: Path, run_id: str, seed: int,
+    narrator: Narrator | None, ends: ExitStack,
 ) -> Generations:  # fmt: skip
-    """The loop with all its parts, which `ends` ends again."""
-    _sweep(folder)
+    """The loop with all its parts, which `ends` ends again; without a narrator, one that only trains."""
+    from selfplay.followers import Followers, Idle
+
+    if narrator is not None:
+        _sweep(folder)
     store = _store(settings, folder, run_id)
-    pool = ends.enter_context(closing(_pool(cfg, settings, ladder, budgets, store)))
+    pool = Idle() if narrator is None else ends.enter_context(closing(_pool(cfg, settings, ladder, budgets, store)))
     import torch
 
     from policy.weights import naming
@@ -117,14 +126,17 @@ def _loop(
     name = naming(base)
     tool = f"+{make('tools', cfg.tools).version}" if cfg.tools else ""
     domains = [domain for _, domain in ladder.values()]
+    learner = Learner(base, parts["objective"], parts["training"], torch_device(str(cfg.device)))
+    followers = Followers(learner.processes)
+    if narrator is not None:
+        ends.callback(followers.end)
     return Generations(folder, settings, Parts(
-        pool, store, domains, parts["curriculum"], parts["replay"],
-        Learner(base, parts["objective"], parts["training"], torch_device(str(cfg.device))),
+        pool, store, domains, parts["curriculum"], parts["replay"], learner,
         version=lambda adapter: name(adapter) + tool, tokens=cast(int, budgets[1].tokens),
         cores=_cores(settings, torch.get_num_threads()), lines=settings.lines, start=start,
         proposals=parts["proposals"],
-        demonstrating=[domain for domain in domains if _demonstrates(domain)],
-    ), run=run_id, seed=seed, tell=narrator.tell)  # fmt: skip
+        demonstrating=[domain for domain in domains if _demonstrates(domain)], followers=followers,
+    ), run=run_id, seed=seed, tell=(lambda event: None) if narrator is None else narrator.tell)  # fmt: skip
 
 
 def _pool(
@@ -197,13 +209,15 @@ def _refusals() -> Iterator[None]:
     from selfplay.collecting import StaleWorker
     from selfplay.files import StoreError
     from selfplay.generations import NothingLearned
+    from selfplay.learner import Collapsed
     from selfplay.pool import PoolBroken
     from selfplay.schema import UnknownSchema
     from selfplay.state import BadState
 
     try:
         yield
-    except (BrokenReward, NothingLearned, StaleWorker, PoolBroken, StoreError, UnknownSchema, BadState) as error:
+    except (BrokenReward, NothingLearned, Collapsed, StaleWorker, PoolBroken, StoreError,
+            UnknownSchema, BadState) as error:
         raise BadInput(str(error)) from error
 
 
@@ -264,9 +278,10 @@ def _demonstrates(domain: Domain) -> bool:
     return True
 
 
-def _base(config: DictConfig) -> tuple[Path, Path | None]:
-    """The folder of the policy to be improved, and of the adapter that it starts with."""
-    from policy.weights import existing
+def _base(config: DictConfig, whole: bool) -> tuple[Path, Path | None]:
+    """The folder of the policy to be improved, and of the adapter (or whole model) that it starts with."""
+    from policy.weights import Naming, existing
+    from selfplay.trainee import check_start
 
     if "path" not in config or "adapter" not in config:
         raise BadInput("improve needs a policy with weights; allowed: policy=shipped, policy=transformer")
@@ -274,9 +289,13 @@ def _base(config: DictConfig) -> tuple[Path, Path | None]:
         raise BadInput("improve makes one adapter; policy.adapters must be null, policy.adapter is where it begins")
     if config.value_head is not None:
         raise BadInput("improve learns the value head beside the adapter; policy.value_head must be null")
-    path = str(config.path)
-    base = existing(path, "policy")
-    return base.resolve(), None if config.adapter is None else existing(str(config.adapter), "adapter").resolve()
+    base = existing(str(config.path), "policy").resolve()
+    if config.adapter is None:
+        return base, None
+    start = existing(str(config.adapter), "adapter").resolve()
+    check_start(start, whole)
+    Naming(base, "").check(start)
+    return base, start
 
 
 def _scalars(config: DictConfig, folder: Path, run_id: str) -> Any:

@@ -93,6 +93,8 @@ class LessonEncoder:
         for number, (start, end) in enumerate(pairwise(ends)):
             imitation[start:end] = lesson.imitation[number]
             advantages[start:end] = sign * lesson.advantages[number] if lesson.advantages else 0.0
+        if lesson.per_line:  # here, where no batch has been cut: what a line weighs does not depend on its neighbours
+            advantages /= max(1, ends[-1] - ends[0])
         imitation[ends[-1]:] = lesson.imitation[-1] if lesson.imitation else 0.0
         for end, (value, weight) in zip(ends, lesson.targets, strict=True):
             targets[end - 1], trust[end - 1] = value, weight

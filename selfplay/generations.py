@@ -21,7 +21,8 @@ from selfplay.asymmetric import Proposals
 from selfplay.audit import BrokenReward, audit
 from selfplay.collecting import REPAIRS, Collector, Event
 from selfplay.curriculum import Curriculum, Key, Record, merged, tally
-from selfplay.learner import Learner
+from selfplay.followers import Call, Followers
+from selfplay.learner import Diverged, Learner
 from selfplay.lessons import teaches
 from selfplay.match import Mode, decide, outcomes, pair
 from selfplay.pool import Pool
@@ -29,8 +30,17 @@ from selfplay.proposing import Proposable
 from selfplay.replay import Gathered, Replay
 from selfplay.state import Phase, State
 from selfplay.store import Store
-from selfplay.summary import UNLEARNED, UNSEEN, broken, losses, match_figures, ordered, played_figures, refused
-from selfplay.training import Step
+from selfplay.summary import (
+    UNLEARNED,
+    UNSEEN,
+    broken,
+    learned_figures,
+    match_figures,
+    ordered,
+    played_figures,
+    refused,
+)
+from selfplay.training import Learned, Step
 from selfplay.trajectory import Job, Purpose, Trajectory
 from verifiers.base import Domain, Problem, derive_seed
 
@@ -81,6 +91,7 @@ class Parts:
         lines: that are drawn for each problem, and below each cue.
         start: adapter of generation 0; None for the base alone.
         demonstrating: domains whose stage one is shown beside what was played.
+        followers: the processes that train beside this one, if any.
     """
 
     pool: Pool
@@ -96,6 +107,7 @@ class Parts:
     proposals: Proposals = field(default_factory=Proposals)
     start: Path | None = None
     demonstrating: Sequence[Domain] = field(default_factory=tuple)
+    followers: Followers | None = None
 
 
 class Generations:
@@ -196,32 +208,38 @@ class Generations:
     def _learn(self) -> None:
         number, parts = self.state.generation, self.parts
         self._audit()
-        seed = derive_seed(self.seed, "learn", number)
-        gathered = self._gathered(number, seed)
+        call = Call(number, self.state.champion, derive_seed(self.seed, "learn", number))
+        gathered = self._gathered(number, call.seed)
         if gathered is None:
             self.state.phase = Phase.PLAY
             return
+        self.state.phase = Phase.MATCH
         if not teaches(gathered.lessons):
             self.state.current |= UNLEARNED | {"refused": "nothing to learn: all that was played had the same reward"}
-            self.state.phase = Phase.MATCH
             return
-        learned = parts.learner.learn(
+        if parts.followers is not None:
+            parts.followers.call(call)
+        try:
+            learned = self._train(call, gathered)
+        except Diverged as error:
+            self.state.current |= UNLEARNED | {"refused": f"the training diverged: {error}"}
+            return
+        self.state.current |= learned_figures(learned)
+
+    def train(self, call: Call) -> None:
+        """Take part in a training, in another process than the one that runs the loop (selfplay/followers.py)."""
+        self.state = State.load(self.folder)  # as the other one has left it
+        gathered = self._gathered(call.generation, call.seed)
+        assert gathered is not None
+        self._train(call, gathered)
+
+    def _train(self, call: Call, gathered: Gathered) -> Learned:
+        number = call.generation
+        return self.parts.learner.learn(
             gathered, self.folder / f"generation-{number}", self.folder / "learning" / str(number),
-            champion=self.adapter(self.state.champion), seed=seed,
-            about={"generation": number, "run": self.run_id, "champion": self.state.champion},
-            on_step=self._tell_step,
-        )
-        last = learned.looks[-1] if learned.looks else None
-        self.state.current |= {
-            "steps": learned.steps, "learned_tokens": learned.tokens, "unlike": learned.unlike,
-            "losses": losses(learned.curve),
-            "distinct_solutions": learned.played.distinct_solutions,
-            "distinct_lines": learned.played.distinct_lines,
-            "entropy": None if last is None else last.entropy,
-            "base_entropy": None if last is None else last.base_entropy,
-            "divergence": None if last is None else last.divergence,
-        }
-        self.state.phase = Phase.MATCH
+            champion=self.adapter(call.champion), seed=call.seed,
+            about={"generation": number, "run": self.run_id, "champion": call.champion}, on_step=self._tell_step,
+        )  # fmt: skip
 
     def _gathered(self, number: int, seed: int) -> Gathered | None:
         """What there is to learn from; None if some of it turned out to be damaged, and is to be played again.

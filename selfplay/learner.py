@@ -37,6 +37,14 @@ ROWS_AT_ONCE = 64
 TOLERANCE = 0.25
 
 
+class Diverged(ValueError):
+    """A training whose loss, gradient or weights are not finite, in one line. Nothing is written of it."""
+
+
+class Collapsed(ValueError):
+    """A policy whose entropy is below the floor before any training, in one line. Nothing is written of it."""
+
+
 @dataclass
 class Progress:
     """What a checkpoint says of the training so far."""
@@ -81,7 +89,7 @@ class Learner:
             on_step, on_look: are told of each; what they raise ends the training, which can be resumed.
 
         Raises: BadPolicy (a folder that cannot be read, a checkpoint of another training, trajectories of another
-            policy), ValueError if there is nothing to learn from, OSError.
+            policy), Diverged, Collapsed, ValueError if there is nothing to learn from, OSError.
         """
         trainee = self._trainee(None if self.training.restart else champion, seed)
         encoder = LessonEncoder(trainee.tokenizer, trainee.context)
@@ -150,6 +158,7 @@ class _Run:
         self.steps = min(how.max_steps, math.ceil(how.epochs * stream.per_epoch))
         self.schedule = Schedule(self.steps, warmup=min(how.warmup, self.steps))
         self.progress = Progress()
+        self.kept: dict[str, dict[str, Tensor]] | None = None  # of the last look, where there is a floor
         self.trained = [*trainee.parameters().values(), *trainee.head.parameters()]
         self.optimisers = self._new_optimisers()
         self.fingerprint = self._fingerprint()
@@ -187,7 +196,7 @@ class _Run:
 
     def to_the_end(self, on_step: Callable[[Step], None], on_look: Callable[[Look], None]) -> None:
         progress, how = self.progress, self.how
-        if progress.step == 0:
+        if progress.step == 0 and not progress.stopped:
             self._look(on_look)
         while progress.step < self.steps and not progress.stopped:
             began = time.monotonic()
@@ -223,11 +232,15 @@ class _Run:
                 if part is not None:
                     sums += self._backward(part.each(lambda tensor: tensor.to(self.learner.device)))
         processes.add_gradients(self.trained)
-        nn.utils.clip_grad_norm_(self.trained, how.clip)
+        losses = [float(value) for value in processes.add(sums)]  # the same for all: they end together if they must
+        _finite("the loss is", sum(losses), step + 1)
+        # One gradient that is not finite would make every weight so, since all are clipped by the one norm.
+        _finite("the gradient is", float(nn.utils.clip_grad_norm_(self.trained, how.clip)), step + 1)
         for optimiser, _ in self.optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        return [float(value) for value in processes.add(sums)]
+        _finite("the weights are", float(nn.utils.get_total_norm(self.trained)), step + 1)
+        return losses
 
     def _backward(self, batch: Batch) -> Tensor:
         """Add the gradients of a part of a batch; returns the terms of its loss, [4]."""
@@ -244,31 +257,47 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         return torch.stack([term.detach().float().cpu() for term in found])
 
-    @torch.no_grad()
     def _look(self, on_look: Callable[[Look], None]) -> None:
-        """Look at the policy on the held-out lines, and stop if its entropy has fallen below the floor."""
+        """Look at the policy on the held-out lines. If its entropy has fallen below the floor, go back to the last look
+        and end there."""
         if not self.monitored:
             return
+        looks, floor = self.progress.looks, self.how.entropy_floor
+        look = self._seen()
+        on_look(look)
+        if not look.entropy < floor * look.base_entropy:
+            looks.append(look)
+            self.kept = _copied(self.trainee.state()) if floor else None
+            return
+        if self.kept is None:
+            raise Collapsed(f"the policy's entropy is {look.entropy / look.base_entropy:.2f} of the base's, below "
+                            f"entropy_floor={floor:g}: train with restart=true, or with a lower floor (0: none)")
+        self.trainee.load(self.kept)
+        # The last look is of the policy that is kept, whatever was seen on the way.
+        looks += [look, looks[-1]]
+        self.progress.stopped, self.progress.step = True, looks[-1].step
+
+    @torch.no_grad()
+    def _seen(self) -> Look:
+        """What the policy is now; each process reads its share of the lines, and all see the same."""
         self.trainee.train(False)
-        sums = torch.zeros(5)
-        for batch in self.monitored:
+        processes, sums = self.learner.processes, torch.zeros(5)
+        for batch in self.monitored[processes.rank :: processes.count]:
             tokens = batch.tokens.to(self.learner.device)
             with self.learner.autocast():
                 base, ours = self.trainee.refer(tokens), self.trainee.read(tokens).logits
             told = (entropy(ours), entropy(base), divergence(ours, base), -logprobs(ours, tokens))
             chosen = batch.thoughts.to(self.learner.device) > 0
             sums += torch.stack([*(each[chosen].sum() for each in told), chosen.sum()]).cpu()
-        look = Look(self.progress.step, *(sums[:4] / sums[4]).tolist())
-        self.progress.looks.append(look)
-        self.progress.stopped = look.entropy < self.how.entropy_floor * look.base_entropy
-        on_look(look)
+        sums = processes.add(sums)
+        return Look(self.progress.step, *(sums[:4] / sums[4]).tolist())
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
         progress = {**vars(self.progress), "curve": [astuple(step) for step in self.progress.curve],
                     "looks": [astuple(look) for look in self.progress.looks]}
         state = {"fingerprint": self.fingerprint, "progress": progress, "trainee": self.trainee.state(),
-                 "optimisers": [optimiser.state_dict() for optimiser, _ in self.optimisers]}
+                 "kept": self.kept, "optimisers": [optimiser.state_dict() for optimiser, _ in self.optimisers]}
         if self.learner.processes.first:
             write_atomically(self.checkpoint, lambda file: torch.save(state, file))
         self.learner.processes.wait()
@@ -286,12 +315,23 @@ class _Run:
             raise BadPolicy(f"the checkpoint {self.checkpoint} is of another training (other settings, policy or "
                             "trajectories); remove it to train anew")
         self.trainee.load(state["trainee"])
+        self.kept = state.get("kept")
         for (optimiser, _), saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         told = state["progress"]
         told["curve"] = [Step(*step) for step in told["curve"]]
         told["looks"] = [Look(*look) for look in told["looks"]]
         self.progress = Progress(**told)
+
+
+def _copied(state: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    return {part: {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
+            for part, tensors in state.items()}
+
+
+def _finite(what: str, value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise Diverged(f"{what} {value} at step {step}; try a smaller lr")
 
 
 def _monitored(lessons: Sequence[Lesson], encoder: LessonEncoder) -> list[Batch]:

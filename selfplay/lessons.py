@@ -31,6 +31,8 @@ class Lesson:
         targets: for each state, the problem itself first: one more than thoughts.
         logprobs: of each thought [nats] under the policy that played; () where nobody needs them.
         instead: a sibling of the last thought, which is to be preferred to it by the weight of its advantage.
+        per_line: an advantage is shared out among the tokens of the line, so that a long line weighs what a short one
+            does; otherwise each token has it whole.
         ends: the end of the sequence after the line is imitated too, as in stage one.
     """
 
@@ -41,6 +43,7 @@ class Lesson:
     advantages: tuple[float, ...] = ()
     logprobs: tuple[float, ...] = ()
     instead: str | None = None
+    per_line: bool = False
     ends: bool = False
 
     def __post_init__(self) -> None:

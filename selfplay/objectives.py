@@ -223,20 +223,15 @@ class Grpo:
                 imitation=(0.0,) * len(thoughts),
                 targets=((group[number].reward, float(times[thoughts])),) * (len(thoughts) + 1),
                 advantages=(float(advantages[number]) * times[thoughts] / len(group),) * len(thoughts),
-                logprobs=group[number].logprobs,
+                logprobs=group[number].logprobs, per_line=self.per_line,
             )
             for thoughts, number in sorted(first.items())
         ]  # fmt: skip
 
     def loss(self, scores: Scores, batch: Batch) -> Tensor:
-        advantages = batch.advantages
-        if self.per_line:
-            lengths = (advantages != 0).sum(1, keepdim=True)
-            usual = lengths.sum() / lengths.count_nonzero().clamp(min=1)
-            advantages = advantages * usual / lengths.clamp(min=1)
-        ratio = (scores.logprobs - batch.old).masked_fill(advantages == 0, 0.0).exp()
+        ratio = (scores.logprobs - batch.old).masked_fill(batch.advantages == 0, 0.0).exp()
         clipped = ratio.clamp(1 - self.clip_low, 1 + self.clip_high)
-        return -torch.minimum(ratio * advantages, clipped * advantages).sum()
+        return -torch.minimum(ratio * batch.advantages, clipped * batch.advantages).sum()
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ class Replay:
         window: generations to look back on; an objective that learns on-policy looks at the last one alone.
         cap: a problem weighs at most as so many lines (selfplay/lessons.py).
         demonstrations: share of the tokens that are demonstrations of stage one, against forgetting; in [0, 1).
-        held_out: problems whose independent lines only the monitors see; never more than a tenth of all.
+        held_out: problems whose independent lines only the monitors see; never more than a tenth of all. They are the
+            first ones by a hash of the problem, in every generation.
     """
 
     window: int = 3
@@ -98,12 +99,12 @@ class Replay:
         for trajectory in usable:
             if not trajectory.failed:
                 problems[trajectory.problem.domain, trajectory.problem.id].append(trajectory)
-        order = sorted(problems, key=lambda key: derive_seed(seed, "held out", *key))
+        # Whatever the seed, which differs from generation to generation: what is held out once stays so over a run.
+        order = sorted(problems, key=lambda key: derive_seed("held out", *key))
         held = order[: min(self.held_out, len(order) // 10)]
         lessons = [lesson for key in sorted(order[len(held):])
                    for lesson in capped(objective.teach(problems[key], latest), self.cap)]
-        monitored = [_monitored(t.problem.prompt, line.thoughts) for key in held for t in problems[key][-1:]
-                     for line in drawn(t)[:MONITORED] if line.thoughts]
+        monitored = [lesson for key in held for lesson in _monitored(problems[key])]
         failed = sum(t.failed for t in usable)
         share = self.demonstrations if domains else 0.0
         return Gathered(lessons, monitored, demonstrations(domains, seed), share, seed,
@@ -119,8 +120,12 @@ def demonstrations(domains: Sequence[Domain], seed: int) -> Iterator[Lesson]:
                      targets=(NOTHING,) * (len(thoughts) + 1), ends=True)
 
 
-def _monitored(prompt: str, thoughts: tuple[str, ...]) -> Lesson:
-    return Lesson(prompt, thoughts, imitation=(0.0,) * len(thoughts), targets=(NOTHING,) * (len(thoughts) + 1))
+def _monitored(played: Sequence[Trajectory]) -> list[Lesson]:
+    """Lines of a problem that the latest policy drew which has played it."""
+    latest = max(t.generation for t in played)
+    lines = [line.thoughts for t in played if t.generation == latest for line in drawn(t) if line.thoughts]
+    return [Lesson(played[0].problem.prompt, thoughts, imitation=(0.0,) * len(thoughts),
+                   targets=(NOTHING,) * (len(thoughts) + 1)) for thoughts in lines[:MONITORED]]
 
 
 def _summary(problems: Mapping[tuple[str, str], Sequence[Trajectory]], failed: int, held_out: int) -> Played:

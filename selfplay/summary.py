@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from selfplay.match import Decision, Paired
-from selfplay.training import Step
+from selfplay.training import Learned, Step
 from selfplay.trajectory import Trajectory
 from verifiers.base import Status
 
@@ -15,7 +15,8 @@ UNSEEN: dict[str, Any] = {"promoted": True, "reason": "no match was played", "ac
 
 
 UNLEARNED: dict[str, Any] = {
-    "steps": 0, "learned_tokens": 0, "unlike": 0.0, "distinct_solutions": 0.0, "distinct_lines": 0.0,
+    "steps": 0, "planned": 0, "learned_tokens": 0, "unlike": 0.0,
+    "distinct_solutions": 0.0, "distinct_lines": 0.0,
     "losses": {"objective": [], "imitation": [], "value": [], "anchor": []},
     "entropy": None, "base_entropy": None, "divergence": None,
 }  # fmt: skip
@@ -55,6 +56,19 @@ def played_figures(played: Sequence[Trajectory]) -> dict[str, Any]:
         "solve_rate": _mean(rates), "greedy_rate": _mean(greedy), "search_rate": _mean([t.verdict.ok for t in usable]),
         "tokens": sum(t.tokens + t.line_tokens for t in played),
     }
+
+
+def learned_figures(learned: Learned) -> dict[str, Any]:
+    """What a training came to."""
+    last = learned.looks[-1] if learned.looks else None
+    return {
+        "steps": learned.steps, "planned": learned.planned, "learned_tokens": learned.tokens, "unlike": learned.unlike,
+        "losses": losses(learned.curve),
+        "distinct_solutions": learned.played.distinct_solutions, "distinct_lines": learned.played.distinct_lines,
+        "entropy": None if last is None else last.entropy,
+        "base_entropy": None if last is None else last.base_entropy,
+        "divergence": None if last is None else last.divergence,
+    }  # fmt: skip
 
 
 def _mean(values: Sequence[float]) -> float:

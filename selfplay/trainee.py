@@ -48,6 +48,18 @@ class Lora:
             raise ValueError("an adapter's rank and alpha must be at least 1, dropout in [0, 1)")
 
 
+def check_start(start: Path, whole: bool) -> None:
+    """Raises BadPolicy unless a folder is what a training can go on from: an adapter, or a whole model if all weights
+    are trained."""
+    adapter = (start / "adapter_config.json").is_file()
+    if whole and adapter:
+        raise BadPolicy(f"{str(start)!r} is an adapter, and all weights are to be trained; export it first: "
+                        "run_experiment.py export ADAPTER out=FOLDER, then policy.path=FOLDER")
+    if not whole and not adapter:
+        raise BadPolicy(f"{str(start)!r} has no adapter_config.json, and an adapter is to be trained; allowed: an "
+                        "adapter in PEFT's layout, or a whole model as policy.path")
+
+
 class Trainee:
     """A base model, what is trained of it, and what it is held against.
 
@@ -70,6 +82,8 @@ class Trainee:
         self, base: Path, start: Path | None, lora: Lora | None, *, seed: int, device: torch.device,
         hold_start: bool = False, dtype: torch.dtype = torch.float32, checkpointing: bool = False,
     ) -> None:  # fmt: skip
+        if start is not None:
+            check_start(start, whole=lora is None)
         self.base, self.lora, self.device = base, lora, device
         whole = base if start is None or lora is not None else start
         model = _loaded(AutoModelForCausalLM, whole, "the policy", dtype=dtype)
@@ -143,14 +157,25 @@ class Trainee:
         if self.lora is None:
             logits: Tensor = self._frozen[to](input_ids=tokens, use_cache=False).logits
             return logits
-        if to == "base":
-            with self.model.disable_adapter():
+        with self._still():
+            if to == "base":
+                with self.model.disable_adapter():
+                    return self.read(tokens).logits
+            self.model.set_adapter("start")
+            try:
                 return self.read(tokens).logits
-        self.model.set_adapter("start")
+            finally:
+                self.model.set_adapter("default")
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Without dropout: what is held against the policy does not change from one look to the next."""
+        training = self.model.training
+        self.model.eval()
         try:
-            return self.read(tokens).logits
+            yield
         finally:
-            self.model.set_adapter("default")
+            self.model.train(training)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What is trained of the model, by name; the value head apart."""

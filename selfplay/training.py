@@ -33,8 +33,8 @@ class Training:
         bf16: autocast to bfloat16; None: where the device computes it natively.
         dtype: of the base's weights under an adapter.
         checkpoint_every, monitor_every: steps.
-        entropy_floor: training ends when the policy's entropy on held-out lines falls below this share of the base's;
-            0: never.
+        entropy_floor: training ends where the policy's entropy on held-out lines was last seen above this share of the
+            base's, if it falls below; 0: never.
     """
 
     adapter: str = "lora"
@@ -58,7 +58,7 @@ class Training:
     dtype: str = "float32"
     checkpoint_every: int = 50
     monitor_every: int = 25
-    entropy_floor: float = 0.0
+    entropy_floor: float = 0.2
 
     def __post_init__(self) -> None:
         for name, allowed in (("adapter", ("lora", "full")), ("optimiser", ("adamw", "muon")),
@@ -111,10 +111,11 @@ class Learned:
 
     Attributes:
         folder: of the adapter, or of the whole model.
-        steps: taken, of `planned` ones; fewer if the entropy fell below its floor.
+        steps: that made this policy, of `planned` ones; fewer if the entropy fell below its floor.
         tokens: learned from, repeats counted.
         seconds: spent on steps, those of earlier attempts included.
-        curve, looks: see Step and Look; the first look is before any step. Without held-out lines there is none.
+        curve, looks: see Step and Look, with those that were taken back; the first look is before any step, the last is
+            of this policy. Without held-out lines there is none.
         unlike: share of the thoughts whose log-probability is not what was stored (on-policy objectives only).
         left_out: lessons longer than the policy's context.
         played: see Played.

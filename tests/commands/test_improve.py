@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +68,19 @@ def test_without_ray_there_is_the_local_pool(run, monkeypatch: pytest.MonkeyPatc
     complaint = run("improve", "domain=game24").complaint
     assert "Ray is not installed" in complaint and "selfplay.pool=local" in complaint
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_start_that_cannot_be_trained_is_refused_before_anything_is_played(run, tmp_path: Path):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    assert "export it first: run_experiment.py export ADAPTER out=FOLDER, then policy.path=FOLDER" in run(
+        "improve", "training=full", "policy.adapter=adapter", "run=new").complaint
+    assert "has no adapter_config.json, and an adapter is to be trained" in run(
+        "improve", f"policy.adapter={SHIPPED}", "run=new").complaint
+    (adapter / "engine.json").write_text('{"base_version": "abc"}')
+    assert "was made for the base abc" in run("improve", "policy.adapter=adapter", "run=new").complaint
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.fixture(scope="module")
@@ -247,3 +262,24 @@ def test_the_smoke_experiment_is_a_whole_run_on_ray(tmp_path: Path):
     state = json.loads((tmp_path / "smoke" / "state.json").read_text())
     assert [row["generation"] for row in state["history"]] == [1, 2]
     assert sum(row["errors"] for row in state["history"]) == 0
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("options", "codes", "said"), [
+    ((), [0, 0], ""), (("training.lr=inf",), [0, 0], "the weights are nan at step 1; try a smaller lr"),
+    (("training.entropy_floor=9",), [2, 0], "below entropy_floor=9"),
+], ids=["to the end", "a refused candidate", "a failure"])
+def test_a_second_process_trains_beside_the_first_and_does_nothing_else(
+    tmp_path: Path, options: tuple[str, ...], codes: list[int], said: str
+):
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = str(one.getsockname()[1])
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, str(ROOT / "run_experiment.py"), "improve", *SMALL, "curves.of=none", *options]
+    both = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+                             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
+    errors = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == codes, errors
+    assert said in errors[0] and errors[1] == ""
+    assert (tmp_path / "mine" / "generation-1").exists() == (not options)

@@ -11,9 +11,11 @@ import torch
 from policy.batches import COLUMNS, ROWS
 from selfplay.batches import LessonEncoder, Stream, collate
 from selfplay.lessons import NOTHING, Lesson
+from selfplay.losses import Scores
+from selfplay.objectives import Grpo
 from selfplay.replay import demonstrations
 from tests.policy.conftest import small_tokenizer
-from tests.selfplay.made import TOKENIZER
+from tests.selfplay.made import TOKENIZER, line, trajectory
 from verifiers.domains.countdown import Countdown
 
 DOMAIN = Countdown("countdown", [3], 1, 9, 5, 30)
@@ -116,6 +118,23 @@ def test_every_lesson_stands_once_an_epoch_and_weights_are_means() -> None:
 def test_a_pair_weighs_as_its_better_thought_does() -> None:
     one = stream([PAIR, PAIR], batch_tokens=64)
     assert one.per_epoch == 2 and one(0).advantages.max() == 1.0 and one(0).advantages.min() == -1.0
+
+
+@pytest.mark.parametrize("batch_tokens", [192, 4096])
+def test_lines_may_weigh_alike_whatever_their_lengths_and_batches(batch_tokens: int) -> None:
+    played = trajectory(lines=(line("+"), line("+" * 40, reward=0.0)))
+
+    def losses(per_line: bool) -> list[float]:
+        objective = Grpo(per_line=per_line)
+        one = stream(objective.teach([played], 0), batch_tokens=batch_tokens)
+        batches = [one(step) for step in range(one.per_epoch)]
+        assert len(batches) == (2 if batch_tokens == 192 else 1)
+        found = [float(objective.loss(Scores(torch.zeros_like(batch.old)), batch)) for batch in batches]
+        assert sum(float(batch.advantages.abs().sum()) for batch in batches) == pytest.approx(one.per_epoch)
+        return found
+
+    assert sum(losses(per_line=True)) == pytest.approx(0.0, abs=1e-6)  # a right line, and a wrong one
+    assert abs(sum(losses(per_line=False))) > 0.5
 
 
 def test_nobody_asks_for_demonstrations_that_are_not_wanted() -> None:

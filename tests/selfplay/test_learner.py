@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from policy.base import BadPolicy
 from policy.value_head import ValueHead
 from selfplay.batches import LessonEncoder, collate
-from selfplay.learner import CHECKPOINT, Learner
+from selfplay.learner import CHECKPOINT, Collapsed, Diverged, Learner
 from selfplay.lessons import NOTHING, Lesson
-from selfplay.losses import likelihoods, logprobs
+from selfplay.losses import Batch, Scores, likelihoods, logprobs
 from selfplay.objectives import Dpo, ExpertIteration, Grpo, Objective, RejectionSampling
 from selfplay.replay import Gathered, Replay
 from selfplay.trainee import Lora, Trainee
@@ -200,14 +201,64 @@ def test_the_anchor_holds_the_policy_back(base: Path, twenty: list[Trajectory], 
     assert start.looks[0].divergence == pytest.approx(free.looks[-1].divergence, rel=1e-3)
 
 
-def test_training_ends_before_the_policy_collapses(base: Path, twenty: list[Trajectory], tmp_path: Path) -> None:
+def test_a_training_goes_back_to_where_the_policy_had_not_collapsed(
+    base: Path, twenty: list[Trajectory], tmp_path: Path
+) -> None:
     wide = learn(base, tmp_path / "wide", twenty, RejectionSampling()).folder  # its entropy is far above the base's,
-    how = replace(TRAINING, entropy_floor=1.5, monitor_every=2, anchor=100.0)  # which it is now pulled back to
-    learned = learn(base, tmp_path, twenty, RejectionSampling(), how, wide)
-    assert 0 < learned.steps < learned.planned
-    assert learned.looks[-1].entropy < 1.5 * learned.looks[-1].base_entropy <= learned.looks[-2].entropy
-    again = learn(base, tmp_path, twenty, RejectionSampling(), how, wide)
-    assert again.steps == learned.steps  # it has ended, and is not gone on with
+    how = replace(TRAINING, entropy_floor=1.5, monitor_every=2, checkpoint_every=1, anchor=100.0)  # and pulled to it
+    learned = learn(base, tmp_path / "whole", twenty, RejectionSampling(), how, wide)
+    above, below, kept = learned.looks[-3:]
+    assert below.entropy < 1.5 * below.base_entropy and above.entropy >= 1.5 * above.base_entropy
+    assert kept == above and learned.steps == above.step < below.step == learned.curve[-1].step < learned.planned
+    again = learn(base, tmp_path / "whole", twenty, RejectionSampling(), how, wide)
+    assert again.steps == learned.steps and again.looks == learned.looks  # it has ended, and is not gone on with
+    on = learn(base, tmp_path / "on", twenty, RejectionSampling(), replace(TRAINING, max_steps=1), learned.folder)
+    assert on.looks[0].entropy == pytest.approx(kept.entropy, rel=1e-4)  # what was written is what was seen
+
+    def stop(step: Step) -> None:
+        if step.step == below.step - 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(base, tmp_path / "cut", twenty, RejectionSampling(), how, wide, on_step=stop)
+    resumed = learn(base, tmp_path / "cut", twenty, RejectionSampling(), how, wide)
+    weights = "adapter_model.safetensors"
+    assert resumed.looks == learned.looks
+    assert (resumed.folder / weights).read_bytes() == (learned.folder / weights).read_bytes()
+
+
+def test_a_policy_that_has_collapsed_is_not_trained(base: Path, twenty: list[Trajectory], tmp_path: Path) -> None:
+    with pytest.raises(Collapsed, match=r"^the policy's entropy is 1.00 of the base's, below entropy_floor=1.5: "):
+        learn(base, tmp_path, twenty, RejectionSampling(), replace(TRAINING, entropy_floor=1.5))
+    assert not (tmp_path / "out").exists() and not (tmp_path / "work" / CHECKPOINT).exists()
+    assert Training().entropy_floor > 0
+
+
+@pytest.mark.parametrize(("what", "how", "poisoned"), [
+    ("weights", {"lr": math.inf}, ""), ("loss", {}, "loss"), ("gradient", {}, "gradient"),
+])
+def test_a_training_that_diverges_ends_in_one_line_and_leaves_nothing(
+    base: Path, twenty: list[Trajectory], tmp_path: Path, what: str, how: dict[str, float], poisoned: str
+) -> None:
+    objective = Poisoned(3, value=poisoned == "loss") if poisoned else RejectionSampling()
+    with pytest.raises(Diverged, match=rf"^the {what} (is|are) nan at step {3 if poisoned else 1}; try a smaller lr$"):
+        learn(base, tmp_path, twenty, objective, replace(TRAINING, **how))  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists() and not (tmp_path / "work" / CHECKPOINT).exists()
+
+
+class Poisoned(RejectionSampling):
+    """One whose loss is not a number from some step on, or only the gradient of it."""
+
+    def __init__(self, at: int, value: bool) -> None:
+        super().__init__()
+        self.__dict__.update(left=at, value=value)  # the class is frozen
+
+    def loss(self, scores: Scores, batch: Batch) -> Tensor:
+        self.__dict__["left"] -= 1
+        nothing = 0.0 * scores.logprobs.sum()
+        if self.__dict__["left"] > 0:
+            return nothing
+        return nothing * math.nan if self.__dict__["value"] else nothing.abs().sqrt()
 
 
 def test_a_batch_in_parts_is_the_same_batch(base: Path, twenty: list[Trajectory], tmp_path: Path) -> None:

@@ -121,13 +121,6 @@ def test_a_ratio_is_to_the_policy_that_played() -> None:
     assert loss.item() == pytest.approx(-math.exp(0.1))
 
 
-def test_lines_may_weigh_alike_whatever_their_lengths() -> None:
-    rows = batch([[1.0, 1.0, 1.0, 1.0], [-1.0, 0.0, 0.0, 0.0]])
-    scores = Scores(torch.zeros(2, 4))
-    assert Grpo().loss(scores, rows).item() == pytest.approx(-3.0)
-    assert Grpo(per_line=True).loss(scores, rows).item() == pytest.approx(0.0)
-
-
 def test_pairs_are_siblings_of_which_one_led_somewhere() -> None:
     tree = (example(GOOD, BAD, move("worse", 0.0, prior=0.1), move("open", 0.5)),
             example(move("x", 1.0), thoughts=("a",)), example(move("y", 0.0), thoughts=("b",)))

@@ -76,7 +76,19 @@ def test_monitors_see_problems_that_are_not_learned_from() -> None:
     assert watched.isdisjoint(lesson.prompt for lesson in gathered.lessons)
     assert not any(any(lesson.imitation) for lesson in gathered.monitored)
     assert len({lesson.prompt for lesson in gather(*played, held_out=99).monitored}) == 4  # a tenth at most
-    assert {lesson.prompt for lesson in gather(*played, held_out=3, seed=1).monitored} != watched
+    for seed in range(1, 9):  # of later generations, which must not learn from them either
+        assert {lesson.prompt for lesson in gather(*played, held_out=3, seed=seed).monitored} == watched
+
+
+def test_monitors_see_what_the_latest_policy_wrote() -> None:
+    played = [solved(f"g{generation}s{sample}", prompt=f"1 2 -> {n}", generation=generation, sample=sample)
+              for n in range(40) for generation in range(3) for sample in range(2) if n % 2 or generation < 2]
+    for window in (1, 3):
+        monitored = gather(*played, window=window, held_out=4).monitored
+        for lesson in monitored:
+            last = "g2" if int(lesson.prompt.split()[-1]) % 2 else "g1"
+            assert lesson.thoughts[0].removeprefix("not ").startswith(last)
+        assert len(monitored) == 4 * len({lesson.prompt for lesson in monitored})  # of both samples
 
 
 def test_what_was_played_is_summed_up() -> None:

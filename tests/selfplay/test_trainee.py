@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from policy.base import BadPolicy
 from policy.transformer import Transformer
 from policy.value_head import ValueHead
+from selfplay.losses import divergence
 from selfplay.trainee import Lora, Trainee
 from tests.policy.conftest import build, small_tokenizer
 from tests.selfplay.made import SHAPE, TOKENIZER, base_policy
@@ -95,6 +96,21 @@ def test_it_goes_on_from_an_adapter_and_is_held_against_base_and_start(base: Pat
     assert torch.equal(read(trainee(base, tmp_path / "second")), now)
 
 
+@pytest.mark.parametrize("lora", [Lora(rank=4, dropout=0.5), None], ids=["lora", "full"])
+def test_dropout_is_of_the_policy_that_is_trained_and_of_no_reference(
+    base: Path, tmp_path: Path, lora: Lora | None
+) -> None:
+    moved(trainee(base, lora=lora)).save(tmp_path / "start", {})
+    one = trainee(base, tmp_path / "start", lora, hold_start=True)
+    still = read(one)
+    one.train(True)
+    for to in ("base", "start"):
+        assert torch.equal(one.refer(TOKENS, to), one.refer(TOKENS, to))
+    assert divergence(still, one.refer(TOKENS, "start")).abs().max() == 0  # before any step
+    if lora is not None:  # and the policy is trained as before
+        assert one.model.training and not torch.equal(one.read(TOKENS).logits, one.read(TOKENS).logits)
+
+
 def test_all_weights_may_be_trained_instead(base: Path, tmp_path: Path) -> None:
     one = moved(trainee(base, lora=None, hold_start=True))
     plain = AutoModelForCausalLM.from_pretrained(base)(input_ids=TOKENS).logits
@@ -139,6 +155,14 @@ def test_what_cannot_be_loaded_is_one_line(base: Path, tmp_path: Path) -> None:
         trainee(base, lora=Lora(targets=("no_such_module",)))
     with pytest.raises(ValueError, match="rank"):
         Lora(rank=0)
+
+
+def test_a_training_goes_on_from_what_it_trains(base: Path, tmp_path: Path) -> None:
+    trainee(base).save(tmp_path / "adapter", {})
+    with pytest.raises(BadPolicy, match="all weights are to be trained; export it first"):
+        trainee(base, tmp_path / "adapter", lora=None)
+    with pytest.raises(BadPolicy, match=r"has no adapter_config\.json, and an adapter is to be trained"):
+        trainee(base, base)
 
 
 def test_saving_replaces_an_older_one_and_nothing_else(base: Path, tmp_path: Path) -> None:
