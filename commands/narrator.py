@@ -141,4 +141,6 @@ def _summary(row: dict[str, Any]) -> str:
     elo = " and ".join(filter(None, cells[6:8]))
     return (f"generation {cells[0]}: solve rate {cells[1]}, greedy {cells[2]}, search {cells[3]}; "
             + (f"held out, against generation {row['against']}: {met}; " if met else "")
-            + (f"Elo {elo}; " if elo else "") + f"{cells[8]}: {row['reason']}")
+            + (f"Elo {elo}; " if elo else "") + f"{cells[8]}: {row['reason']}"
+            + (f"; its training ended after {row['steps']} of {row['planned']} steps, for its entropy fell"
+               if row["steps"] < row.get("planned", 0) else ""))

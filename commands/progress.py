@@ -96,13 +96,17 @@ def draw_improvement(run: Improvement, title: str | None, samples: int, seed: in
     with plt.rc_context({
         "font.size": 10, "svg.hashsalt": "improvement", "axes.spines.top": False, "axes.spines.right": False,
     }):
-        figure, table = plt.subplots(2, 3, figsize=(14.5, 8.0), layout="constrained")
+        figure, table = plt.subplots(2, 4, figsize=(19.0, 8.0), layout="constrained")
         _elo(table[0][0], run, [float(n) for n in range(len(run.history) + 1)], "generation")
         _elo(table[1][0], run, [0.0, *(row["core_hours"] for row in run.history)], run.hours)
         for row, axis in enumerate(("seconds", "tokens")):
             _thinking(table[row][1], run.curves, axis, samples, seed)
         _rates(table[0][2], run.history)
         _losses(table[1][2], run.history)
+        _figures(table[0][3], run.history, "Variety: kept, or collapsing", "share", {
+            "distinct_lines": "independent lines of a problem that differ", "entropy": "entropy, of the base's"})
+        _figures(table[1][3], run.history, "What the lines of a problem find", "solutions", {
+            "distinct_solutions": "distinct solutions of a solved problem"})
         for panel in table.flat:
             panel.grid(True, which="major", color="#dddddd", linewidth=0.6)
             panel.set_axisbelow(True)
@@ -170,6 +174,21 @@ def _rates(panel: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     panel.set_xlabel("generation")
     panel.set_ylabel("solved [%]")
     panel.set_title("Solved; hollow: the champion, on the same problems", fontsize=11)
+    _whole_numbers(panel)
+
+
+def _figures(
+    panel: Axes, history: Sequence[Mapping[str, Any]], title: str, unit: str, drawn: Mapping[str, str]
+) -> None:
+    """Figures of the trainings by name; an entropy is drawn against the base's on the same lines."""
+    for (name, label), colour in zip(drawn.items(), COLOURS.values(), strict=False):
+        seen = [row for row in history if row.get(name) is not None and row["steps"]]
+        values = [row[name] / row[f"base_{name}"] if row.get(f"base_{name}") else row[name] for row in seen]
+        panel.plot([row["generation"] for row in seen], values, color=colour, marker=".", label=label)
+    panel.set_ylim(bottom=0)
+    panel.set_xlabel("generation")
+    panel.set_ylabel(unit)
+    panel.set_title(title, fontsize=11)
     _whole_numbers(panel)
 
 
