@@ -15,7 +15,7 @@ from benchmarks.race.results import BASE, Refused, Result
 from commands.statistics import Floats, bootstrap_weights, wilson
 
 RESAMPLES = 4000
-COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#009E73")  # Okabe & Ito (2008): told apart by the colour-blind too
+COLOURS = ("#0072B2", "#56B4E9", "#E69F00", "#009E73", "#D55E00")  # Okabe and Ito (2008), an arm each
 OURS = "expert_iteration"
 
 
@@ -144,7 +144,7 @@ def draw(panel: Any, groups: dict[tuple[str, str, float], list[Result]], measure
         spread = [[100 * max(0.0, found.mean - found.low) for _, found in points],
                   [100 * max(0.0, found.high - found.mean) for _, found in points]]
         panel.errorbar(minutes, means, yerr=spread, marker="o", markersize=4, capsize=2, linewidth=1.6,
-                       color=COLOURS[list(ARMS).index(arm) % len(COLOURS)], label=f"{ARMS[arm].label} ({config})")
+                       color=COLOURS[list(ARMS).index(arm)], label=f"{ARMS[arm].label} ({config})")
     panel.set_title(measure, fontsize=11)
     panel.set_xlabel("minutes on the clock")
     panel.set_ylim(0, 103)
