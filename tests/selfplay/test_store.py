@@ -206,14 +206,20 @@ def test_others_read_the_parts(tmp_path: Path) -> None:
         assert sorted(table.column("generation").to_pylist()) == [0] * 6 + [1] * 6
 
 
-def test_pandas_and_duckdb_read_the_parts(tmp_path: Path) -> None:
-    pandas, duckdb = pytest.importorskip("pandas"), pytest.importorskip("duckdb")
-    opened = Store(str(tmp_path))
+def test_pandas_duckdb_and_datasets_read_the_parts(tmp_path: Path) -> None:
+    import datasets
+    import duckdb
+    import pandas
+
+    opened = Store(str(tmp_path / "store"))
     opened.append(0, batch(0, 4))
     opened.compact(0)
-    assert set(pandas.read_parquet(tmp_path)["episode_id"]) == opened.ids(0)
-    query = f"select count(*), sum(len(examples)) from '{tmp_path}/generation-*/*.parquet'"
+    assert set(pandas.read_parquet(tmp_path / "store")["episode_id"]) == opened.ids(0)
+    query = f"select count(*), sum(len(examples)) from '{tmp_path}/store/generation-*/*.parquet'"
     assert duckdb.sql(query).fetchall() == [(4, 8)]
+    files = [str(file) for file in (tmp_path / "store").glob("generation-*/*.parquet")]
+    rows = datasets.Dataset.from_parquet(files, cache_dir=str(tmp_path / "cache"))
+    assert set(rows["episode_id"]) == opened.ids(0) and rows[0]["examples"][0]["moves"]
 
 
 @pytest.mark.parametrize("operation", ["pipe_file", "mv"])
