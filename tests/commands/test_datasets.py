@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,12 @@ def test_rows_without_their_field_are_errors_and_counted_apart(run: Run, file: s
     (["domain=reasoning_gym", "domain.task=simple_integration"], "refused: its scorer runs the answer"),
     (["domain=gsm8k", "domain.prompt=nowhere.txt"], "nowhere.txt"),
     (["tools=calculator", "tools.max_result=2", "limit=1"], "max_result"),
-    (["domain=humaneval", "domain.path='datasets:no/such:test'"], "needs the package datasets"),
 ])
 def test_what_cannot_be_is_refused_in_one_line(run: Run, options: list[str], said: str) -> None:
     assert said in run("evaluate", "policy=telling", "search=greedy", "budget=99tok", *options).complaint
+
+
+def test_data_sets_need_their_package(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert "needs the package datasets" in run(
+        "evaluate", "policy=telling", "search=greedy", "domain=humaneval", "domain.path='datasets:no/such:test'").complaint
