@@ -58,5 +58,6 @@ def test_what_cannot_be_is_refused_in_one_line(run: Run, options: list[str], sai
 
 def test_data_sets_need_their_package(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    assert "needs the package datasets" in run(
-        "evaluate", "policy=telling", "search=greedy", "domain=humaneval", "domain.path='datasets:no/such:test'").complaint
+    options = ("domain=humaneval", "domain.path='datasets:no/such:test'")
+    said = run("evaluate", "policy=telling", "search=greedy", "budget=99tok", *options).complaint
+    assert "needs the package datasets" in said
