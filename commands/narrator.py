@@ -143,4 +143,4 @@ def _summary(row: dict[str, Any]) -> str:
             + (f"held out, against generation {row['against']}: {met}; " if met else "")
             + (f"Elo {elo}; " if elo else "") + f"{cells[8]}: {row['reason']}"
             + (f"; its training ended after {row['steps']} of {row['planned']} steps, for its entropy fell"
-               if row["steps"] < row.get("planned", 0) else ""))
+               if row.get("steps", 0) < row.get("planned", 0) else ""))
