@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from commands.manifest import write_json
 from commands.progress import draw_improvement, read_improvement
+from selfplay.state import Phase, State
 from selfplay.store import Store
 from tests.commands.conftest import ROOT
 
@@ -167,6 +169,29 @@ def logits(folder: Path, adapter: Path | None = None) -> torch.Tensor:
         model = PeftModel.from_pretrained(model, str(adapter))
     with torch.no_grad():
         return model.eval()(torch.arange(5, 25)[None]).logits
+
+
+@pytest.mark.parametrize("damage", ["not a number", "cut short", "gone"])
+def test_a_candidate_whose_weights_were_damaged_is_refused(run, mine: Path, damage: str):
+    state = State.load(mine)
+    row = state.history.pop()
+    state.current = {key: value for key, value in row.items() if key not in ("seconds", "core_hours")}
+    state.generation, state.phase, state.champion, state.matches = 1, Phase.MATCH, 0, []
+    state.save(mine)
+    (mine / "champion").unlink(missing_ok=True)
+    store = Store(str(mine / "store"))
+    store.forget(1, [one["episode_id"] for one in store.read(1) if one["purpose"] == "match"])
+    weights = mine / "generation-1" / "adapter_model.safetensors"
+    if damage == "not a number":
+        save_file({name: tensor * float("nan") for name, tensor in load_file(weights).items()}, weights)
+    elif damage == "cut short":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        shutil.rmtree(mine / "generation-1")
+    assert run("improve", *SMALL).code == 0
+    [found] = State.load(mine).history
+    assert not found["promoted"] and found["reason"].startswith("the candidate cannot be played: "), found["reason"]
+    assert not (mine / "champion").exists()
 
 
 def test_its_adapters_are_standard(run, mine: Path, tmp_path: Path):
