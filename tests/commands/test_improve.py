@@ -292,7 +292,7 @@ def test_the_smoke_experiment_is_a_whole_run_on_ray(tmp_path: Path):
 @pytest.mark.heavy
 @pytest.mark.parametrize(("options", "codes", "said"), [
     ((), [0, 0], ""), (("training.lr=inf",), [0, 0], "the weights are nan at step 1; try a smaller lr"),
-    (("training.entropy_floor=9",), [2, 0], "below entropy_floor=9"),
+    (("training.entropy_floor=9", "selfplay.problems=20"), [2, 0], "below entropy_floor=9"),
 ], ids=["to the end", "a refused candidate", "a failure"])
 def test_a_second_process_trains_beside_the_first_and_does_nothing_else(
     tmp_path: Path, options: tuple[str, ...], codes: list[int], said: str
