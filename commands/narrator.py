@@ -64,7 +64,7 @@ class Narrator:
             self._close(event)
         elif event.kind == "damage":
             self._print(f"damaged: {event.values['path']}: {event.values['reason']}; moved to {event.values['moved']}, "
-                        "what was in it is played again")
+                        "what was in it of this generation is played again")
         if self._live is None and event.kind in PHASES and time.monotonic() - self._said_at > EVERY:
             self._said_at = time.monotonic()
             self._print(self._line())

@@ -287,6 +287,13 @@ def test_a_full_disk_keeps_its_own_message(tmp_path: Path, monkeypatch: pytest.M
         loop(tmp_path, [0.6], tell=pull).run()
 
 
+def test_a_store_that_only_the_workers_see_is_noticed_at_once(tmp_path: Path) -> None:
+    run = loop(tmp_path, [0.6])
+    run.parts.pool._store = Store(str(tmp_path / "elsewhere"))  # type: ignore[attr-defined]
+    with pytest.raises(OSError, match="worker local has stored what cannot be seen here"):
+        run.run()
+
+
 def test_no_episode_is_doubled(tmp_path: Path) -> None:
     loop(tmp_path, [0.6, 1.0]).run()
     store = Store(str(tmp_path / "store"))
