@@ -56,6 +56,22 @@ def _traces(folder: Path) -> set[tuple[str, int]]:
             if file.name not in ("manifest.json", ".lock")} if folder.is_dir() else set()
 
 
+def same(one: Any, other: Any) -> bool:
+    """Equal but for rounding: searches share their batches with others when they are interrupted or spread out."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == pytest.approx(other, rel=1e-3, abs=1e-5)) if isinstance(one, float) else bool(one == other)
+
+
+def differences(folder: Path, whole: Path) -> dict[str, Any]:
+    """What is not the same in two runs' accounts: this one's beside the other's."""
+    (one, episodes), (other, others) = (account.values() for account in (accounts(folder), accounts(whole)))
+    pairs = {"episodes": (episodes, others)} | {name: (one[name], other[name]) for name in one.keys() | other.keys()}
+    return {name: pair for name, pair in pairs.items() if not same(*pair)}
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
@@ -88,7 +104,7 @@ def test_the_driver_may_be_killed_at_any_moment(whole: Path, tmp_path: Path) -> 
             state = folder / "state.json"
             phases.add(json.loads(state.read_text())["phase"] if state.exists() else "play")
         assert stored.items() <= rows(folder).items()
-        assert accounts(folder) == accounts(whole), f"run {runs}"
+        assert not differences(folder, whole), f"run {runs}"
     assert phases == {"play", "learn", "match"}
 
 
@@ -103,7 +119,7 @@ def test_ctrl_c_ends_quietly_and_the_same_command_goes_on(whole: Path, tmp_path:
     assert "the same command goes on from" in log and "Traceback" not in log
     stored = rows(folder)
     assert begin(folder).wait() == 0
-    assert stored.items() <= rows(folder).items() and accounts(folder) == accounts(whole)
+    assert stored.items() <= rows(folder).items() and not differences(folder, whole)
 
 
 def test_ray_workers_make_the_same_run(whole: Path, tmp_path: Path) -> None:
@@ -118,7 +134,7 @@ def test_ray_workers_make_the_same_run(whole: Path, tmp_path: Path) -> None:
     stored = rows(folder)
     assert stored
     assert begin(folder, "selfplay=replica").wait() == 0, (tmp_path / "log.txt").read_text()
-    assert stored.items() <= rows(folder).items() and accounts(folder) == accounts(whole)
+    assert stored.items() <= rows(folder).items() and not differences(folder, whole)
 
 
 def test_a_node_of_a_joined_cluster_may_be_killed(whole: Path, tmp_path: Path) -> None:
@@ -137,8 +153,8 @@ def test_a_node_of_a_joined_cluster_may_be_killed(whole: Path, tmp_path: Path) -
         for pid in node:
             os.kill(pid, signal.SIGKILL)
         assert process.wait() == 0, (tmp_path / "log.txt").read_text()
-        assert stored.items() <= rows(folder).items() and accounts(folder) == accounts(whole)
+        assert stored.items() <= rows(folder).items() and not differences(folder, whole)
         before = rows(folder)
         assert begin(folder, *words).wait() == 0, (tmp_path / "log.txt").read_text()
-        assert rows(folder) == before and accounts(folder) == accounts(whole)
+        assert rows(folder) == before and not differences(folder, whole)
     assert gone(node)

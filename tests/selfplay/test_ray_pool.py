@@ -136,6 +136,17 @@ def test_a_worker_that_stalls_is_replaced(
         assert sum(worker.deaths for worker in pool._workers) == 1
 
 
+def test_a_run_goes_on_with_the_workers_that_come_up(
+    cluster: None, shelf: Shelf, expected: dict[str, Trajectory], trouble: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck = next(job for job in JOBS[3:] if expected[job.episode_id].answer is not None)
+    (trouble / f"hang-once-{stuck.problem.id}").touch()  # longer than the wait for the other worker
+    layout = Layout(workers=2, cpus=5)  # of 8: there is no place for a second one
+    with closing(RayPool(Factory(str(trouble)), shelf, layout, chunk=3, start_seconds=20, stall_seconds=25)) as pool:
+        all_there(list(pool.play(JOBS, None)), shelf, expected)
+    assert caplog.messages == ["only 1 of 2 workers are up after 20 s; the run goes on with these"]
+
+
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_code_that_cannot_be_imported_yet_is_tried_again(
     cluster: None, shelf: Shelf, expected: dict[str, Trajectory], trouble: Path, kind: str
