@@ -20,9 +20,14 @@ class _Spelling:
 
 @dataclass
 class _Candidate:
+    number: int
     spellings: dict[str, _Spelling] = field(default_factory=dict)
     weight: float = 0.0
     value: float = 0.0
+
+    def leads(self, other: _Candidate | None) -> bool:
+        """Has it more votes than the other, or as many and was there first?"""
+        return other is None or (self.weight, -self.number) > (other.weight, -other.number)
 
 
 class Votes:
@@ -42,6 +47,7 @@ class Votes:
     def __init__(self, by_value: bool = False, canonical: Callable[[str], str] = str) -> None:
         self._by_value, self._canonical = by_value, canonical
         self._candidates: dict[str, _Candidate] = {}
+        self._leader: _Candidate | None = None
         self._total = 0.0
         self._lines = 0
 
@@ -51,21 +57,23 @@ class Votes:
             return
         value = step.thought.value
         weight = max(weight * (1.0 if value is None or not self._by_value else value), 1e-12)
-        candidate = self._candidates.setdefault(self._canonical(step.answer), _Candidate())
+        candidate = self._candidates.setdefault(self._canonical(step.answer), _Candidate(len(self._candidates)))
         candidate.weight += weight
         candidate.value = max(candidate.value, value or 0.0)
         spelling = candidate.spellings.setdefault(step.answer, _Spelling(step))
         spelling.weight += weight
         if weight > spelling.heaviest:
             spelling.best, spelling.heaviest = step, weight
+        if candidate.leads(self._leader):
+            self._leader = candidate
         self._total += weight
         self._lines += 1
 
     def stand(self, thinking: Thinking) -> Answer | None:
         """Offer the leading answer."""
-        if not self._candidates:
+        leader = self._leader
+        if leader is None:
             return None
-        leader = max(self._candidates.values(), key=lambda candidate: candidate.weight)
         average = self._total / self._lines
         share = (leader.weight + average) / (self._total + 2 * average)
         shown = max(leader.spellings.values(), key=lambda spelling: spelling.weight)

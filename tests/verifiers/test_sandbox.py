@@ -221,8 +221,10 @@ def test_bubblewrap_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch, path: s
 def test_closing_ends_what_runs() -> None:
     before = traces.snapshot()
     sandbox = Sandbox()
-    with ThreadPoolExecutor(3) as pool:
-        running = [pool.submit(sandbox.run, Call.of("import time\ndef f(): time.sleep(100)", "f")) for _ in range(3)]
+    at_once = 2  # on any machine
+    with ThreadPoolExecutor(at_once) as pool:
+        asleep = Call.of("import time\ndef f(): time.sleep(100)", "f")
+        running = [pool.submit(sandbox.run, asleep) for _ in range(at_once)]
         time.sleep(0.3)
         sandbox.close()
         assert {job.result(10).kind for job in running} == {Kind.ERROR}
@@ -253,13 +255,13 @@ def is_alive(pid: int) -> bool:
 def test_whatever_is_killed_takes_all_with_it(victim: str) -> None:
     code = ("import threading, time\nfrom verifiers.sandbox import Call, Sandbox\ns = Sandbox()\n"
             "job = Call.of('import time\\ndef f(): time.sleep(100)', 'f')\n"
-            "for _ in range(3): threading.Thread(target=s.run, args=(job,), daemon=True).start()\n"
+            "for _ in range(2): threading.Thread(target=s.run, args=(job,), daemon=True).start()\n"
             "time.sleep(.3)\nprint(s._zygote.pid, flush=True)\ntime.sleep(100)")
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         outermost = int(parent.stdout.readline())
         zygote, family = traces.zygote_of(outermost), [outermost, *traces.children(outermost)]
-        assert len(traces.children(zygote)) == 3
+        assert len(traces.children(zygote)) == 2
         os.kill({"parent": parent.pid, "outermost": outermost, "zygote": zygote}[victim], signal.SIGKILL)
         deadline = time.monotonic() + 10
         while any(is_alive(pid) for pid in family):
