@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from policy.drawing import Drawing, Mode
+from policy.kv import Stem
 from policy.prefix_cache import PrefixCache
 from policy.reading import Reading
-from policy.rows import Row
+from policy.rows import Row, Tokens
 from policy.trunk import Trunk
 
 PIECE = 64  # tokens of one row fed at once while it catches up
 PIECES = 256  # tokens of all rows together
 WORTH = 8  # a shorter rest is fed along with the others, one token a step
+MANY, SAVED = 8, 1024  # so many rows, and tokens in their slots, that a prompt is worth a stem
+Shared = tuple[NDArray[np.int64], list[tuple[Stem, Tensor | None]]]
 
 
 class Batch:
@@ -23,62 +30,106 @@ class Batch:
     Args:
         trunk: the model; its slots bound the rows.
         cache: keys and values by prefix; also remembers the reading of each state.
+        drawing: what is drawn in the slots.
     """
 
-    def __init__(self, trunk: Trunk, cache: PrefixCache) -> None:
+    def __init__(self, trunk: Trunk, cache: PrefixCache, drawing: Drawing) -> None:
         self.trunk = trunk
         self.cache = cache
+        self.drawing = drawing
         self.rows: list[Row] = []
         self.waiting: deque[Row] = deque()
+        self._leaving = False  # is there a row that has gone and still has its slot?
+        self._next_token = np.zeros(trunk.slots, dtype=np.int64)
+        self._fed = np.zeros(trunk.slots, dtype=np.int64)
+        self._due = np.zeros(trunk.slots, dtype=np.int64)  # how many tokens there are to feed in all
+        self._offset = np.zeros(trunk.slots, dtype=np.int64)
+        self._prompts: Counter[Tokens] = Counter()  # of all rows, waiting ones too
+        self._stems: dict[Tokens, Stem] = {}
+        self._shared: Shared | None = None  # stems and their rows; None when some have come, gone or moved since
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.waiting)
 
     def add(self, row: Row) -> None:
         self.waiting.append(row)
+        self._prompts[row.problem] += 1
 
     def drop(self, row: Row) -> None:
         """Take a row out at the next step; what it has read so far is remembered."""
         if row.slot >= 0 and not row.gone:
             self.remember(row)
-        row.gone = True
+        self.leave(row)
+
+    def leave(self, row: Row) -> None:
+        """Take a row out at the next step."""
+        row.gone = self._leaving = True
+        if row.slot >= 0:
+            self._due[row.slot] = -1  # what else is fed in its slot leads nowhere
+
+    def tell(self, row: Row) -> None:
+        """Bring a row up to date with what has happened in its slot."""
+        if row.slot < 0 or row.gone:
+            return
+        row.fed = int(self._fed[row.slot])
+        if self.drawing.mode[row.slot] != Mode.FEED:
+            self.drawing.tell(row)
+            row.tokens = [*row.state, *row.thought]
 
     def remember(self, row: Row, reading: Reading | None = None) -> None:
         """Keep a row's keys and values, and the reading of its tokens."""
-        self.cache.insert(
-            row.tokens[: row.fed], lambda start, end: self.trunk.kv.read(row.slot, start, end), reading
-        )
+        self.tell(row)
+        self.cache.insert(row.tokens[: row.fed], lambda start, end: self._held(row, start, end), reading)
 
-    def step(self) -> tuple[list[Row], Tensor | None]:
+    def _held(self, row: Row, start: int, end: int) -> Tensor:
+        """A copy of a row's keys and values of positions [start, end)."""
+        own = self.trunk.kv.read(row.slot, max(start - row.offset, 0), max(end - row.offset, 0))
+        if row.stem is None or start >= row.offset:
+            return own
+        return torch.cat([row.stem.kv[:, :, :, start:end], own], 3)
+
+    def drew(self, slots: NDArray[np.intp], tokens: NDArray[np.int64]) -> None:
+        """These are to be fed next."""
+        self._next_token[slots] = tokens
+        self._due[slots] += 1
+
+    def feed(self) -> tuple[NDArray[np.intp], Tensor | None]:
         """Feed one token to every row.
 
-        Returns: rows with nothing left to feed, and the last hidden state of each, [their number, H].
+        Returns: the slots of rows with nothing left to feed, and the last hidden state of each, [their number, H].
         """
-        self._seat()
-        if not self.rows:
-            return [], None
-        self.trunk.kv.reserve(max(len(row.tokens) for row in self.rows) + PIECE, len(self.rows))
+        count = len(self.rows)
+        if not count:
+            return np.zeros(0, dtype=np.intp), None
+        self.trunk.kv.reserve(int((self._due - self._offset)[:count].max()) + PIECE, count)
         self._catch_up()
-        tokens = np.array([[row.tokens[row.fed]] for row in self.rows], dtype=np.int64)
-        starts = np.array([row.fed for row in self.rows], dtype=np.int64)
-        hidden = self.trunk.forward(tokens, starts)[:, 0]
-        for row in self.rows:
-            row.fed += 1
-        arrived = [row.slot for row in self.rows if row.fed == len(row.tokens)]
-        if len(arrived) < len(self.rows):
-            hidden = hidden[arrived]
-        return [self.rows[slot] for slot in arrived], hidden
+        self._shared = self._shared or self._stems_of(self.rows)
+        starts = self._fed[:count].copy()
+        hidden = self.trunk.forward(self._next_token[:count, None], starts, *self._shared)[:, 0]
+        self._fed[:count] += 1
+        there = self._fed[:count] == self._due[:count]
+        if there.all():
+            return np.arange(count), hidden
+        for slot in np.flatnonzero(~there):
+            if not self.rows[slot].gone:
+                self._next_token[slot] = self.rows[slot].tokens[self._fed[slot]]
+        arrived = np.flatnonzero(there)
+        return arrived, hidden[torch.from_numpy(arrived)]
 
-    def _seat(self) -> None:
-        """Fill the slots of rows that left: with waiting rows, else with the last ones, so that no hole stays."""
+    def seat(self) -> list[Row]:
+        """Fill the slots of rows that left: with waiting rows, else with the last ones, so that no hole stays.
+
+        Returns: rows whose first token can be drawn at once, for their state has been read.
+        """
+        fresh: list[Row] = []
         slot = 0
-        while slot < len(self.rows):
+        while self._leaving and slot < len(self.rows):
             row = self.rows[slot]
             if row.gone:
-                row.slot = -1
+                self._unseat(row)
                 if (joining := self._next()) is not None:
                     self.rows[slot] = joining
-                    self._load(joining, slot)
+                    self._join(joining, slot, fresh)
                 else:
                     last = self.rows.pop()
                     if last is not row:
@@ -86,56 +137,126 @@ class Batch:
                         self._move(last, slot)
                     continue
             slot += 1
+        self._leaving = False
         while len(self.rows) < self.trunk.slots and (joining := self._next()) is not None:
             self.rows.append(joining)
-            self._load(joining, len(self.rows) - 1)
+            self._join(joining, len(self.rows) - 1, fresh)
+        return fresh
+
+    def _join(self, row: Row, slot: int, fresh: list[Row]) -> None:
+        self._load(row, slot)
+        self.drawing.seat(row)
+        if row.fed == len(row.tokens):
+            fresh.append(row)
 
     def _next(self) -> Row | None:
         while self.waiting:
             row = self.waiting.popleft()
             if not row.gone:
                 return row
+            self._unseat(row)
         return None
+
+    def _unseat(self, row: Row) -> None:
+        row.slot = -1
+        self._prompts[row.problem] -= 1
+        if not self._prompts[row.problem]:
+            del self._prompts[row.problem]
+            self._stems.pop(row.problem, None)
+        self._shared = None
 
     def _move(self, row: Row, slot: int) -> None:
         if not row.gone:
-            self.trunk.kv.copy(row.slot, slot, row.fed)
+            self.trunk.kv.copy(row.slot, slot, int(self._fed[row.slot]) - row.offset)
+            self.drawing.move(row.slot, slot)
+            for array in (self._next_token, self._fed, self._due, self._offset):
+                array[slot] = array[row.slot]
         row.slot = slot
 
     def _load(self, row: Row, slot: int) -> None:
-        """Give a row its slot and everything that is known of it, except its last token, which must be fed."""
-        kv = self.trunk.kv
-        kv.reserve(len(row.tokens), len(self.rows))
+        """Give a row its slot and everything that is known of it: all of a state that was read before, else all but
+        the last token, which must be fed."""
+        self._shared = None
         row.slot = slot
+        if not self._load_from_origin(row):
+            self._load_from_cache(row)
+        self._fed[slot], self._due[slot], self._offset[slot] = row.fed, len(row.tokens), row.offset
+        if row.fed < len(row.tokens):
+            self._next_token[slot] = row.tokens[row.fed]
+
+    def _load_from_origin(self, row: Row) -> bool:
+        """From the slot of the row that passed by, if that still holds it."""
         origin, row.origin = row.origin, None
-        known = len(row.state) + len(row.partial.tokens) - 1
-        shared = origin is not None and not origin.gone and origin.fed >= known
-        if origin is not None and shared and origin.tokens[:known] == row.tokens[:known]:
-            kv.copy(origin.slot, slot, known)
-            row.fed = known
-            return
-        pieces, row.fed, _ = self.cache.find(row.tokens[:-1])
-        at = 0
+        if origin is None or origin.gone or origin.slot < 0:
+            return False
+        self.tell(origin)
+        known = len(row.tokens) - 1
+        if origin.fed < known or origin.tokens[:known] != row.tokens[:known]:
+            return False
+        row.stem, row.fed = origin.stem, known
+        self.trunk.kv.reserve(len(row.tokens) - row.offset, len(self.rows))
+        self.trunk.kv.copy(origin.slot, row.slot, known - row.offset)
+        return True
+
+    def _load_from_cache(self, row: Row) -> None:
+        row.stem = self._stem(row)
+        self.trunk.kv.reserve(len(row.tokens) - row.offset, len(self.rows))
+        pieces, row.fed, _ = self.cache.find(row.tokens if row.draws else row.tokens[:-1])
+        row.fed = max(row.fed, row.offset)  # a stem stays, though the cache may have dropped what it was made of
+        at = -row.offset
         for piece in pieces:
-            kv.write(slot, at, piece)
+            if at + piece.shape[3] > 0:
+                self.trunk.kv.write(row.slot, max(at, 0), piece[:, :, :, max(-at, 0) :])
             at += piece.shape[3]
 
     def reload(self, row: Row) -> None:
-        """The row's tokens are not what it has fed any more: begin again from what is known of the new ones."""
-        self._load(row, row.slot)
+        """The row's tokens are others now, and known: go on from what it has fed of them."""
+        fed = int(self._fed[row.slot])
+        drawn = [*row.state, *row.thought]
+        if fed < len(row.tokens) and row.tokens[:fed] == drawn[:fed]:
+            self._due[row.slot] = len(row.tokens)
+            self._next_token[row.slot] = row.tokens[fed]
+        else:  # subwords may spell the whole line otherwise than they were drawn: then what was fed is of no use
+            self._load(row, row.slot)
+        self.drawing.mode[row.slot] = Mode.FEED
+
+    def _stem(self, row: Row) -> Stem | None:
+        """The row's prompt, if it has been read and is worth a stem."""
+        prompt, left = row.problem, len(row.tokens) - row.prompt - (not row.draws)
+        if self.trunk.fused is None or left < 0 or tuple(row.tokens[: len(prompt)]) != prompt:
+            return None
+        count = self._prompts[prompt]
+        if prompt not in self._stems and count >= MANY and count * len(prompt) >= SAVED:
+            pieces, length, _ = self.cache.find(prompt)
+            if length == len(prompt):
+                self._stems[prompt] = Stem(prompt, torch.cat(pieces, 3))
+        return self._stems.get(prompt)
 
     def _catch_up(self) -> None:
         """Feed pieces of the rows that are far behind, some at a time, so that the others are not held up for long."""
-        behind = [row for row in self.rows if len(row.tokens) - row.fed > WORTH]
-        if not behind:
+        count = len(self.rows)
+        behind = np.flatnonzero((self._due - self._fed)[:count] > WORTH)
+        if not len(behind):
             return
-        width = min(PIECE, max(len(row.tokens) - 1 - row.fed for row in behind[: PIECES // PIECE]))
+        rests = (self._due - 1 - self._fed)[behind]
+        width = min(PIECE, int(rests[: PIECES // PIECE].max()))
         chosen = behind[: PIECES // width]
+        rows = [self.rows[slot] for slot in chosen]
         tokens = np.zeros((len(chosen), width), dtype=np.int64)
-        for line, row in zip(tokens, chosen, strict=True):
-            piece = row.tokens[row.fed : min(row.fed + width, len(row.tokens) - 1)]
+        for line, row, fed in zip(tokens, rows, self._fed[chosen].tolist(), strict=True):
+            piece = row.tokens[fed : min(fed + width, len(row.tokens) - 1)]
             line[: len(piece)] = piece
-        starts = np.array([row.fed for row in chosen], dtype=np.int64)
-        self.trunk.forward(tokens, starts, np.array([row.slot for row in chosen], dtype=np.int64))
-        for row in chosen:
-            row.fed = min(row.fed + width, len(row.tokens) - 1)
+        self.trunk.forward(tokens, self._fed[chosen], *self._stems_of(rows), chosen)
+        self._fed[chosen] = np.minimum(self._fed[chosen] + width, self._due[chosen] - 1)
+        for row in rows:
+            self._next_token[row.slot] = row.tokens[self._fed[row.slot]]
+
+    def _stems_of(self, rows: Sequence[Row]) -> Shared:
+        """How many tokens of each row are in a stem, and which rows have which; see Trunk.forward."""
+        by_stem: defaultdict[Stem, list[int]] = defaultdict(list)
+        for index, row in enumerate(rows):
+            if row.stem is not None:
+                by_stem[row.stem].append(index)
+        offsets = np.array([row.offset for row in rows], dtype=np.int64)
+        return offsets, [(stem, None if len(some) == len(rows) else torch.tensor(some, device=self.trunk.device))
+                         for stem, some in by_stem.items()]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, Protocol, TypeVar
@@ -20,34 +20,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policy.base import Thought
-from policy.sampling import state_key
+from policy.sampling import Children, Floats, perturb, state_key
 
 MAX_EXPANSIONS = 1 << 15  # kept in all frontiers together, about 1 kB each
 
 
-@dataclass(slots=True)
-class Siblings:
-    """Continuations of one partial thought, most perturbed first; `logprob` and `least` are the partial thought's.
+@dataclass(slots=True, eq=False)
+class Walk:
+    """Some tokens of a walker's way down, with what its siblings at each of them can be found from.
 
     Arrays and not lists: there are tens of thousands, and a garbage collection would look at every number of a list.
+
+    Attributes:
+        tokens: of the thought, but for the last one that was drawn.
+        start: how many of them came before the first of the T that were drawn here.
+        kept: [T, C], log-probabilities of the continuations.
+        ids: [T, C], their tokens; None if they are all there are.
+        totals, leasts: [T], log-probability of the thought before each, and of its least likely token.
+        keys: [T], noise keys before each.
+        seconds: [T], perturbed log-probability of the first sibling of each.
+        perturbed: of the walker.
+        origin: the walker.
     """
 
-    parent: tuple[int, ...]
-    tokens: NDArray[np.int64]
-    logprobs: NDArray[np.float64]
-    perturbed: NDArray[np.float64]
+    tokens: tuple[int, ...]
+    start: int
+    kept: Floats
+    ids: NDArray[np.integer] | None
+    totals: NDArray[np.float64]
+    leasts: NDArray[np.float64]
     keys: NDArray[np.uint64]
-    logprob: float = 0.0
-    least: float = 0.0
+    seconds: NDArray[np.float64]
+    perturbed: float
     origin: Walker | None = None
+    _found: dict[int, Children] = field(default_factory=dict)
 
-    def take(self, rank: int) -> Partial:
-        total = self.logprobs.item(rank)
-        return Partial(
-            (*self.parent, self.tokens.item(rank)), total, self.perturbed.item(rank), self.keys.item(rank),
-            min(self.least, total - self.logprob),
-            (self, rank + 1) if rank + 1 < len(self.tokens) else None, self.origin,
-        )  # fmt: skip
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def first(self, after: float = float("inf")) -> Sprout | None:
+        """The most perturbed first sibling that is less so than `after`."""
+        below = np.where(self.seconds < after, self.seconds, -np.inf)
+        at = int(below.argmax())
+        return Sprout(self, at, 1, below.item(at)) if below[at] > -np.inf else None
+
+    def children(self, at: int) -> Children:
+        """All continuations after the first `start + at` tokens, most perturbed first."""
+        if at not in self._found:
+            one = slice(at, at + 1)
+            children = perturb(self.kept[one], self.totals[one], np.array([self.perturbed]), self.keys[one],
+                               None if self.ids is None else self.ids[one])
+            self._found[at] = Children(*(column[0] for column in children))
+        return self._found[at]
+
+
+@dataclass(slots=True, eq=False)
+class Sprout:
+    """A continuation that no walker took: the one of a rank, the walker's own being 0, at a token of its walk."""
+
+    walk: Walk
+    at: int
+    rank: int
+    perturbed: float
+
+    def partial(self) -> Partial:
+        """It, to be walked from."""
+        walk, children = self.walk, self.walk.children(self.at)
+        total = children.logprobs.item(self.rank)
+        least = min(walk.leasts.item(self.at), total - walk.totals.item(self.at))
+        tokens = (*walk.tokens[: walk.start + self.at], children.tokens.item(self.rank))
+        return Partial(tokens, total, self.perturbed, children.keys.item(self.rank), least, walk.origin)
+
+    def rest(self) -> Iterator[Sprout]:
+        """What enters the frontier when it leaves."""
+        children = self.walk.children(self.at)
+        if self.rank + 1 < len(children.tokens) and (next_one := children.perturbed.item(self.rank + 1)) > -np.inf:
+            yield Sprout(self.walk, self.at, self.rank + 1, next_one)
+        if self.rank == 1 and (other := self.walk.first(self.perturbed)) is not None:
+            yield other
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +110,6 @@ class Partial:
         perturbed: the greatest perturbed log-probability of all thoughts that begin so.
         key: its noise key.
         least: the log-probability of its least likely token.
-        rest: the siblings that come after it, which enter the frontier when it leaves.
         origin: the walker that passed its parent, whose slot may still hold what they share.
     """
 
@@ -69,7 +118,6 @@ class Partial:
     perturbed: float
     key: int
     least: float = 0.0
-    rest: tuple[Siblings, int] | None = None
     origin: Walker | None = None
 
 
@@ -90,6 +138,7 @@ class Frontier(Generic[W]):
     Attributes:
         emitted: thoughts in their final order.
         walking: rows on their way to a leaf.
+        hungry: more walkers are wanted than there are places to start from, as far as they are known.
         size: expansions held, a measure of memory.
     """
 
@@ -97,9 +146,10 @@ class Frontier(Generic[W]):
     emitted: list[Thought] = field(default_factory=list)
     walking: set[W] = field(default_factory=set)
     size: int = 1
+    hungry: bool = False
 
     def __post_init__(self) -> None:
-        self._heap: list[tuple[float, int, Partial]] = []
+        self._heap: list[tuple[float, int, Partial | Sprout]] = []
         self._leaves: list[tuple[float, int, Thought]] = []
         self._seen: set[tuple[str, bool, bool]] = set()
         self._order = count()
@@ -110,12 +160,11 @@ class Frontier(Generic[W]):
         """True when every thought has been emitted."""
         return not (self._heap or self._leaves or self.walking)
 
-    def expand(self, walker: W, siblings: Siblings) -> None:
-        """Move a walker on to its best continuation; the others stay behind."""
-        self.size += 1
-        siblings.origin = walker
-        walker.partial = siblings.take(0)
-        self._push_rest(walker.partial)
+    def passed(self, walk: Walk) -> None:
+        """A walker has gone on: what it left beside its way may be walked, too."""
+        self.size += len(walk)
+        if (sprout := walk.first()) is not None:
+            self._push(sprout)
 
     def leaf(self, walker: W, thought: Thought) -> None:
         """A walker has reached the end of its thought."""
@@ -142,33 +191,32 @@ class Frontier(Generic[W]):
         """Which partial thoughts should start walking, and which walkers stop, to emit `upto` thoughts in all.
 
         The most perturbed ones walk, as many as thoughts are missing: each ends in one leaf, and the first of them
-        in the very next one. A walker that stops leaves its partial thought on the frontier.
+        in the very next one. A walker that stops must be taken `back`.
         """
         missing = max(0, upto - len(self.emitted))
         under_way = [walker.partial.perturbed for walker in self.walking]
         ranks = sorted([*under_way, *(-leaf[0] for leaf in self._leaves)], reverse=True)[:missing]
         starts: list[Partial] = []
         while self._heap and missing and (len(ranks) < missing or -self._heap[0][0] > ranks[-1]):
-            partial = heapq.heappop(self._heap)[2]
-            self._push_rest(partial)
-            starts.append(partial)
-            ranks = sorted([*ranks, partial.perturbed], reverse=True)[:missing]
+            found = heapq.heappop(self._heap)[2]
+            if isinstance(found, Sprout):
+                for sprout in found.rest():
+                    self._push(sprout)
+                found = found.partial()
+            starts.append(found)
+            ranks = sorted([*ranks, found.perturbed], reverse=True)[:missing]
+        self.hungry = len(ranks) < missing
         cutoff = ranks[-1] if ranks else float("inf")
         stops = [walker for walker in self.walking if not walker.ended and walker.partial.perturbed < cutoff]
-        for walker in stops:
-            self.walking.discard(walker)
-            self._push(walker.partial)
         return starts, stops
 
-    def _push(self, partial: Partial) -> None:
-        if partial.perturbed > -float("inf"):  # what has probability 0 is never reached
-            heapq.heappush(self._heap, (-partial.perturbed, next(self._order), partial))
+    def back(self, walker: W) -> None:
+        """A walker stops where it is, which `passed` knows."""
+        self.walking.discard(walker)
+        self._push(walker.partial)
 
-    def _push_rest(self, partial: Partial) -> None:
-        if partial.rest is not None:
-            siblings, rank = partial.rest
-            partial.rest = None
-            self._push(siblings.take(rank))
+    def _push(self, found: Partial | Sprout) -> None:
+        heapq.heappush(self._heap, (-found.perturbed, next(self._order), found))
 
 
 class Frontiers(Generic[W]):

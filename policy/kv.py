@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,19 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 START = 128  # positions a slot holds at first
+
+
+@dataclass(frozen=True, eq=False)
+class Stem:
+    """The beginning that many rows have in common.
+
+    Attributes:
+        tokens: P of them.
+        kv: their keys and values, [layers, 2, heads, P, dim].
+    """
+
+    tokens: tuple[int, ...]
+    kv: Tensor
 
 
 class SlotCache(Cache):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from policy.base import Sampling, Thought
 from policy.budget import Meter
 from policy.frontier import Frontier, Partial
-from policy.reading import CERTAIN, Likelihood, Reading
+from policy.kv import Stem
+from policy.reading import Reading
 
 Tokens = tuple[int, ...]
 
@@ -60,7 +61,7 @@ class Request:
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """One sequence of the batch.
+    """One sequence of the batch. What happens in its slot is written to it when somebody asks; see Batch.tell.
 
     Attributes:
         text, state: text and tokens of the state it continues.
@@ -68,6 +69,7 @@ class Row:
         tokens: everything to be fed; the last ones are not yet.
         fed: how many are; their keys and values are in the row's slot.
         slot: its place in the batch; -1 while it waits and after it left.
+        stem: what it begins with, if others do too; its slot holds only what comes after that.
         number: which sample of its request it is.
         request: whom it serves; None when it walks for a frontier or primes.
         frontier: for whom it walks.
@@ -75,7 +77,7 @@ class Row:
         origin: a row in whose slot its beginning may be found.
         thought: tokens of the thought drawn so far.
         logprob, least: their total log-probability, and that of the least likely.
-        before: the likelihood of the thoughts of its state.
+        reading: of its state, where that is known.
         key: noise key of an INDEPENDENT sample; None for the most likely tokens.
         waiting: requests that wait for the state this row primes.
         ended: the thought is complete; what is left to feed is its end.
@@ -89,6 +91,7 @@ class Row:
     partial: Partial
     fed: int = 0
     slot: int = -1
+    stem: Stem | None = None
     number: int = 0
     request: Request | None = None
     frontier: Frontier[Row] | None = None
@@ -96,11 +99,26 @@ class Row:
     thought: list[int] = field(default_factory=list)
     logprob: float = 0.0
     least: float = 0.0
-    before: Likelihood = CERTAIN
+    reading: Reading | None = None
     key: int | None = None
     waiting: list[Request] = field(default_factory=list)
     ended: bool = False
     gone: bool = False
+
+    @property
+    def draws(self) -> bool:
+        """Can its first token be drawn from what is known of its state?"""
+        return self.reading is not None and len(self.tokens) == len(self.state)
+
+    @property
+    def problem(self) -> Tokens:
+        """The tokens of its prompt."""
+        return self.state[: self.prompt]
+
+    @property
+    def offset(self) -> int:
+        """How many tokens are in its stem, and not in its slot."""
+        return 0 if self.stem is None else len(self.stem.tokens)
 
     @property
     def primes(self) -> bool:

@@ -73,7 +73,82 @@ class Children(NamedTuple):
     keys: Keys
 
 
-def perturb(logprobs: Floats, total: NDArray[np.float64], perturbed: NDArray[np.float64], keys: Keys) -> Children:
+def candidates(logprobs: Floats) -> tuple[NDArray[np.int64] | None, Floats]:
+    """The next tokens that are perturbed: all of a small vocabulary, else the CANDIDATES most likely.
+
+    Args:
+        logprobs: [R, V], log-probabilities of the next token.
+
+    Returns: their ids, [R, C], None for all; and their log-probabilities, [R, C].
+    """
+    if logprobs.shape[1] <= SMALL_VOCABULARY:
+        return None, logprobs
+    ids: NDArray[np.int64] = np.argpartition(-logprobs, CANDIDATES, axis=1)[:, :CANDIDATES]
+    return ids, np.take_along_axis(logprobs, ids, 1)
+
+
+def _noisy(logprobs: Floats, ids: NDArray[np.integer] | None, total: NDArray[np.float64], keys: Keys) -> tuple[
+        NDArray[np.float64], NDArray[np.float64], Keys]:
+    """Log-probabilities of all continuations, the same with Gumbel noise, and the words it was made of; all [R, C]."""
+    columns = np.arange(logprobs.shape[1])[None, :] if ids is None else ids
+    words = _words(keys[:, None], columns.astype(np.uint64))
+    phi = total[:, None] + logprobs.astype(np.float64)
+    return phi, phi - np.log(-np.log(uniforms(words))), words
+
+
+def _conditioned(noisy: NDArray[np.float64], greatest: NDArray[np.float64], perturbed: NDArray[np.float64]) -> (
+        NDArray[np.float64]):
+    """What noisy log-probabilities become where the greatest of them is known to be `perturbed`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        v = perturbed - noisy + _log1mexp(noisy - greatest)
+    result: NDArray[np.float64] = perturbed - np.maximum(v, 0.0) - np.log1p(np.exp(-np.abs(v)))
+    return result
+
+
+class Best(NamedTuple):
+    """The most perturbed continuation of each of R partial thoughts, and what is needed for the others.
+
+    Attributes:
+        column: [R], which it is.
+        second: [R], the perturbed log-probability of the next one; minus infinity where there is none.
+        keys: [R], the noise keys of the first.
+        others: [R, C], noisy log-probabilities, the first one's taken out.
+    """
+
+    column: NDArray[np.int64]
+    second: NDArray[np.float64]
+    keys: Keys
+    others: NDArray[np.float64]
+
+    def widest(self) -> NDArray[np.int64]:
+        """The columns of the first WIDTH, in no order: [R, WIDTH]."""
+        rest = np.argpartition(-self.others, WIDTH - 2, axis=1)[:, : WIDTH - 1]
+        return np.concatenate([self.column[:, None], rest], 1)
+
+
+def two_best(
+    logprobs: Floats, ids: NDArray[np.integer] | None, total: NDArray[np.float64], perturbed: NDArray[np.float64],
+    keys: Keys,
+) -> Best:
+    """The first column of what `perturb` finds, and how perturbed the second one is.
+
+    Args:
+        logprobs, ids: [R, C], see candidates.
+        total, perturbed, keys: [R], see perturb.
+    """
+    rows = np.arange(len(logprobs))
+    _, noisy, words = _noisy(logprobs, ids, total, keys)
+    best = noisy.argmax(axis=1)
+    greatest = noisy[rows, best]
+    noisy[rows, best] = -np.inf
+    second = _conditioned(noisy.max(axis=1), greatest, perturbed)
+    return Best(best, second, _mix(words[rows, best] ^ _CHILD), noisy)
+
+
+def perturb(
+    logprobs: Floats, total: NDArray[np.float64], perturbed: NDArray[np.float64], keys: Keys,
+    ids: NDArray[np.integer] | None = None,
+) -> Children:  # fmt: skip
     """Perturb the log-probabilities of all continuations, given that their maximum is the parent's.
 
     One step of stochastic beam search (Kool, van Hoof & Welling 2019, "Stochastic Beams and Where to Find Them",
@@ -81,27 +156,22 @@ def perturb(logprobs: Floats, total: NDArray[np.float64], perturbed: NDArray[np.
     without replacement, and a node's perturbed log-probability is the greatest of those below it.
 
     Args:
-        logprobs: [R, V], log-probabilities of the next token.
+        logprobs: [R, V], log-probabilities of the next token; or [R, C] of those in `ids`.
         total: [R], log-probability of each partial thought.
         perturbed: [R], its perturbed log-probability.
         keys: [R], its noise key.
+        ids: [R, C], if a choice has been made already; see candidates.
 
     Returns: Children, whose `logprobs` are totals and whose first column keeps the parent's `perturbed` exactly.
     """
+    if ids is None:
+        ids, logprobs = candidates(logprobs)
     rows = np.arange(len(logprobs))[:, None]
-    ids = np.arange(logprobs.shape[1])[None, :]
-    if logprobs.shape[1] > SMALL_VOCABULARY:
-        ids = np.argpartition(-logprobs, CANDIDATES, axis=1)[:, :CANDIDATES]
-        logprobs = logprobs[rows, ids]
-    words = _words(keys[:, None], ids.astype(np.uint64))
-    phi = total[:, None] + logprobs
-    noisy = phi - np.log(-np.log(uniforms(words)))
+    phi, noisy, words = _noisy(logprobs, ids, total, keys)
     best = np.argsort(-noisy, axis=1, kind="stable")[:, :WIDTH]
     noisy = noisy[rows, best]
-    with np.errstate(divide="ignore"):
-        v = perturbed[:, None] - noisy + _log1mexp(noisy - noisy[:, :1])
-    conditioned = perturbed[:, None] - np.maximum(v, 0.0) - np.log1p(np.exp(-np.abs(v)))
-    tokens = np.broadcast_to(ids, words.shape)[rows, best]
+    conditioned = _conditioned(noisy, noisy[:, :1], perturbed[:, None])
+    tokens = best if ids is None else ids[rows, best].astype(np.int64)
     return Children(tokens, phi[rows, best], conditioned, _mix(words[rows, best] ^ _CHILD))
 
 

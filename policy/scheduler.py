@@ -15,11 +15,12 @@ from policy.base import Sampling, Thought
 from policy.batch import Batch
 from policy.budget import Meter
 from policy.codec import END, STOP, Codec
-from policy.frontier import Frontier, Frontiers, Partial, Siblings
+from policy.drawing import Drawing, Mode
+from policy.frontier import Frontier, Frontiers, Partial
 from policy.prefix_cache import PrefixCache
 from policy.reading import Likelihood, Reading
 from policy.rows import Request, Row, Tokens
-from policy.sampling import perturb, pick_independent, state_key
+from policy.sampling import state_key
 from policy.trunk import Trunk
 
 
@@ -34,6 +35,7 @@ class Scheduler:
         temperature: of INDEPENDENT samples.
 
     Attributes:
+        drawing: see Batch.
         live: requests not yet resolved, by their meters.
         resolved: requests that are, until somebody takes them; `result()` is what they get.
     """
@@ -44,9 +46,10 @@ class Scheduler:
         self.trunk = trunk
         self.codec = codec
         self.cache = PrefixCache(cache_bytes)
-        self.batch = Batch(trunk, self.cache)
+        self.drawing = Drawing(trunk.slots, max_thought_tokens, trunk.vocabulary, temperature)
+        self.batch = Batch(trunk, self.cache, self.drawing)
         self.max_thought_tokens = max_thought_tokens
-        self.temperature = temperature
+        self._kinds = np.array(codec.kinds)
         self.live: defaultdict[Meter, set[Request]] = defaultdict(set)
         self.resolved: list[Request] = []
         self._priming: dict[Tokens, Row] = {}
@@ -68,9 +71,13 @@ class Scheduler:
 
     def step(self) -> None:
         """Decode one token of every row."""
-        arrived, hidden = self.batch.step()
-        if hidden is not None:
-            self._arrive(arrived, hidden)
+        fresh = self.batch.seat()
+        if fresh:
+            hidden = torch.stack([row.reading.hidden for row in fresh if row.reading is not None])
+            self._draw(np.array([row.slot for row in fresh]), hidden)
+        arrived, states = self.batch.feed()
+        if states is not None and len(arrived):
+            self._arrive(arrived, states)
         self._serve_frontiers()
 
     def _begin(self, requests: Sequence[Request]) -> None:
@@ -91,22 +98,10 @@ class Scheduler:
         self._start(known)
 
     def _start(self, requests: Sequence[Request]) -> None:
-        """Draw the first tokens of requests whose state has been read."""
-        if not requests:
-            return
-        readings = [request.reading for request in requests if request.reading is not None]
-        logprobs = self.trunk.logprobs(torch.stack([reading.hidden for reading in readings]))
-        rows: list[Row] = []
-        which: list[int] = []
-        for index, request in enumerate(requests):
-            new = self._first_rows(request)
-            rows += new
-            which += [index] * len(new)
-        if rows:
-            self._draw(rows, logprobs[which])
-            for row in rows:
-                if not row.gone:
-                    self.batch.add(row)
+        """Have thoughts drawn of states that have been read."""
+        for request in requests:
+            for row in self._first_rows(request):
+                self.batch.add(row)
 
     def _first_rows(self, request: Request) -> list[Row]:
         if request.sampling is Sampling.DISTINCT:
@@ -130,22 +125,26 @@ class Scheduler:
             rows.append(one)
         return rows
 
-    def _arrive(self, rows: Sequence[Row], hidden: Tensor) -> None:
+    def _arrive(self, slots: NDArray[np.intp], hidden: Tensor) -> None:
         """Rows have nothing left to feed: their state is read, their thought is over, or its next token is due."""
-        over = [index for index, row in enumerate(rows) if row.ended or row.primes]
-        drawing = [index for index in range(len(rows)) if index not in set(over)] if over else range(len(rows))
-        if drawing:
-            logprobs = self.trunk.logprobs(hidden[list(drawing)] if over else hidden)
-            self._draw([rows[index] for index in drawing], logprobs)
-        if not over:
+        over = self.drawing.mode[slots] == Mode.FEED
+        if not over.any():
+            self._draw(slots, hidden)
             return
-        lines = [self._line(rows[index]) for index in over]
-        values = self.trunk.values(hidden[over], lines)
+        ended = [(self.batch.rows[slot], hidden[index]) for index, slot in enumerate(slots) if over[index]]
+        if not over.all():
+            self._draw(slots[~over], hidden[torch.from_numpy(np.flatnonzero(~over))])
+        self._read([row for row, _ in ended], torch.stack([state for _, state in ended]))
+
+    def _read(self, rows: Sequence[Row], hidden: Tensor) -> None:
+        """The last token of a state was fed in each of these rows: [R, H]."""
+        lines = [self._line(row) for row in rows]
+        values = self.trunk.values(hidden, lines)
         primed: list[Request] = []
-        for index, line, value in zip(over, lines, values, strict=True):
-            row, reading = rows[index], Reading(hidden[index].clone(), line)
+        for row, state, line, value in zip(rows, hidden, lines, values, strict=True):
+            reading = Reading(state.clone(), line)
             self.batch.remember(row, reading)
-            row.gone = True
+            self.batch.leave(row)
             if row.ended:
                 self._finish(row, complete=True, value=value)
             else:
@@ -157,68 +156,41 @@ class Scheduler:
 
     def _line(self, row: Row) -> Likelihood:
         """The likelihood of the thoughts that a row has read."""
-        if row.primes or row.tokens[len(row.state) :] != row.thought:  # not drawn here, or not as it is read
+        if row.reading is None or row.tokens[len(row.state) :] != row.thought:  # not drawn, or not as it is read
             return self.trunk.likelihood(row.tokens, row.prompt)
-        return row.before.then(row.logprob, row.least)
+        return row.reading.line.then(row.logprob, row.least)
 
-    def _draw(self, rows: Sequence[Row], logprobs: NDArray[np.float32]) -> None:
-        """Draw each row's next token from its log-probabilities, [R, V]."""
-        walkers = [index for index, row in enumerate(rows) if row.frontier is not None]
-        if walkers:
-            self._walk([rows[index] for index in walkers], logprobs[walkers])
-        if len(walkers) == len(rows):
-            return
-        others = [index for index, row in enumerate(rows) if row.frontier is None]
-        logprobs = logprobs[others]
-        tokens = logprobs.argmax(axis=1)
-        samples = [rows[index] for index in others]
-        noisy = [i for i, row in enumerate(samples) if row.key is not None]
-        if noisy:
-            keys = np.array([samples[i].key for i in noisy], dtype=np.uint64)
-            positions = np.array([len(samples[i].thought) for i in noisy], dtype=np.uint64)
-            tokens[noisy] = pick_independent(logprobs[noisy], keys, positions, self.temperature)
-        gained = logprobs[np.arange(len(samples)), tokens].tolist()
-        for row, token, logprob in zip(samples, tokens.tolist(), gained, strict=True):
-            row.logprob += logprob
-            row.least = min(row.least, logprob)
-            row.thought.append(token)
-            self._advance(row)
+    def _draw(self, slots: NDArray[np.intp], hidden: Tensor) -> None:
+        """Draw the next token in each of these slots, after hidden states [n, H]."""
+        tokens = self.drawing.draw(slots, self.trunk.logprobs(hidden))
+        self.batch.drew(slots, tokens)
+        kinds = self._kinds[tokens]
+        cut = (kinds == STOP) | (self.drawing.count[slots] >= self.max_thought_tokens) & (kinds != END)
+        for index in np.flatnonzero((kinds == END) | cut):
+            self._end(self.batch.rows[slots[index]], complete=not cut[index])
+        for row in self.batch.rows:
+            if row.frontier is not None and row.frontier.hungry and not row.gone:
+                self._pass(row)
 
-    def _walk(self, rows: Sequence[Row], logprobs: NDArray[np.float32]) -> None:
-        partials = [row.partial for row in rows]
-        children = perturb(
-            logprobs.astype(np.float64),
-            np.array([partial.logprob for partial in partials]),
-            np.array([partial.perturbed for partial in partials]),
-            np.array([partial.key for partial in partials], dtype=np.uint64),
-        )
-        for row, *columns in zip(rows, *children, strict=True):
-            frontier = row.frontier
-            assert frontier is not None
-            tokens, totals, perturbed, keys = map(np.copy, columns)  # a view would keep the whole batch's array alive
-            frontier.expand(row, Siblings(
-                row.partial.tokens, tokens, totals, perturbed, keys, row.partial.logprob, row.partial.least))
-            self._frontiers.expansions += 1
-            self._moved.add(frontier)
-            row.thought.append(row.partial.tokens[-1])
-            row.logprob, row.least = row.partial.logprob, row.partial.least
-            self._advance(row)
-
-    def _advance(self, row: Row) -> None:
-        """A token was drawn: say what the row feeds next, or end it."""
-        kind = self.codec.kinds[row.thought[-1]]
-        if kind == END:
-            row.ended = True
-            row.tokens = self.codec.after(row.text, row.state, row.thought)
-            # Subwords may spell the whole line otherwise than they were drawn: then what was fed is of no use.
-            fed = [*row.state, *row.thought][: row.fed]
-            if row.slot >= 0 and (row.fed >= len(row.tokens) or row.tokens[: row.fed] != fed):
-                self.batch.reload(row)
-        elif kind == STOP or len(row.thought) >= self.max_thought_tokens:
+    def _end(self, row: Row, complete: bool) -> None:
+        """The last token of a thought was drawn."""
+        self._pass(row)
+        if not complete:
             self.batch.drop(row)
             self._finish(row, complete=False, value=None)
-        else:
-            row.tokens.append(row.thought[-1])
+            return
+        self.drawing.tell(row)
+        row.ended = True
+        row.tokens = self.codec.after(row.text, row.state, row.thought)
+        self.batch.reload(row)
+
+    def _pass(self, row: Row) -> None:
+        """Tell a walker's frontier what it has left beside its way."""
+        if row.frontier is None or (walk := self.drawing.walk(row)) is None:
+            return
+        row.frontier.passed(walk)
+        self._frontiers.expansions += len(walk)
+        self._moved.add(row.frontier)
 
     def _finish(self, row: Row, complete: bool, value: float | None) -> None:
         text = self.codec.decode(row.thought)
@@ -242,6 +214,8 @@ class Scheduler:
             asking = self._asking.get(frontier, ())
             starts, stops = frontier.schedule(max((request.first + request.k for request in asking), default=0))
             for row in stops:
+                self._pass(row)
+                frontier.back(row)
                 self.batch.drop(row)
             for partial in starts:
                 request = next(iter(asking))
@@ -251,11 +225,18 @@ class Scheduler:
         row = _row(request, partial)
         row.frontier, row.origin = frontier, cast("Row | None", partial.origin)
         row.thought, row.logprob, row.least = list(partial.tokens), partial.logprob, partial.least
+        row.tokens = [*row.state, *row.thought]
         partial.origin = None
         frontier.walking.add(row)
-        self._advance(row)
-        if not row.gone:
-            self.batch.add(row)
+        kind = self.codec.kinds[row.thought[-1]]
+        if kind == STOP or (kind != END and len(row.thought) >= self.max_thought_tokens):
+            row.gone = True
+            self._finish(row, complete=False, value=None)
+            return
+        if kind == END:
+            row.ended = True
+            row.tokens = self.codec.after(row.text, row.state, row.thought)
+        self.batch.add(row)
 
     def _resolve(self, request: Request) -> None:
         self.resolved.append(request)
@@ -289,7 +270,6 @@ class Scheduler:
 
 def _row(request: Request, partial: Partial) -> Row:
     """A row that goes on from a request's state with the beginning of a thought."""
-    assert request.reading is not None
-    row = Row(request.text, request.tokens, request.prompt, [*request.tokens, *partial.tokens[:-1]], partial)
-    row.before = request.reading.line
+    row = Row(request.text, request.tokens, request.prompt, list(request.tokens), partial)
+    row.reading = request.reading
     return row

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from policy.base import BadPolicy
-from policy.kv import SlotCache
+from policy.fused import Aim, Fused, computes_in
+from policy.kv import SlotCache, Stem
 from policy.reading import CERTAIN, Likelihood
 from policy.value_head import ValueHead
 
@@ -29,6 +30,7 @@ class Trunk:
         vocabulary: V, number of logits.
         context: most tokens a row may hold.
         fed: tokens run through the model so far.
+        fused: the model's layers in fewer operations, where they fit; only these know stems.
     """
 
     def __init__(self, model: PreTrainedModel, value_head: ValueHead | None, slots: int) -> None:
@@ -44,11 +46,14 @@ class Trunk:
         limits = (getattr(config, name, None) for name in ("max_position_embeddings", "sliding_window"))
         self.context = min((limit for limit in limits if limit), default=1 << 30)
         self.slots = slots
-        self.kv = self._new_cache(model)
+        self._dtype = model.dtype
+        fits = Fused.fits(model)
+        self.kv = self._new_cache(model, computes_in(model) if fits else model.dtype)
+        self.fused = Fused(model, self.kv) if fits else None
         self.check(model)
 
     @torch.inference_mode()
-    def _new_cache(self, model: PreTrainedModel) -> SlotCache:
+    def _new_cache(self, model: PreTrainedModel, dtype: torch.dtype) -> SlotCache:
         one = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         # Trainers turn the cache off, and what they save says so.
         cache: Any = self.body(input_ids=one, use_cache=True).past_key_values
@@ -56,56 +61,76 @@ class Trunk:
         if len(shapes) != 1 or self.head is None:
             raise BadPolicy(f"the tree decoder cannot run {type(model).__name__}: it needs plain attention layers")
         _, heads, _, head_dim = shapes.pop()
-        return SlotCache(len(cache.layers), heads, head_dim, self.slots, model.dtype, self.device)
+        return SlotCache(len(cache.layers), heads, head_dim, self.slots, dtype, self.device)
 
     @torch.inference_mode()
     def check(self, model: PreTrainedModel) -> None:
         """Compare with the model's own forward pass: an architecture that does more than this one knows is refused.
 
-        Raises BadPolicy, also for broken weights. Uses the first slot.
+        To be called again when its weights have changed. Raises BadPolicy, also for broken weights. Uses the first
+        slot.
         """
         tokens = np.arange(4)[None, :] % self.vocabulary
         plain = model(torch.from_numpy(tokens).to(self.device)).logits[0, -1].float()
         if not bool(plain.isfinite().all()):
             raise BadPolicy("the policy's weights are broken: its logits are no finite numbers")
-        self.forward(tokens[:, :3], np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
-        ours = self.head(self.forward(tokens[:, 3:], np.full(1, 3))[:, -1])[0].float()
-        self.fed = 0
-        if not torch.allclose(plain, ours, atol=1e-3 if model.dtype == torch.float32 else 0.3):
+        if self.fused is not None:
+            self.fused.bind()
+            if self._agrees(tokens, plain):
+                return
+            self.fused = None
+            self.kv = self._new_cache(model, model.dtype)
+        if not self._agrees(tokens, plain):
             raise BadPolicy(f"the tree decoder cannot run {type(model).__name__}: its logits differ from the model's")
 
+    def _agrees(self, tokens: NDArray[np.int64], plain: Tensor) -> bool:
+        """Are these the logits after four tokens, three of them read at once?"""
+        self.forward(tokens[:, :3], np.zeros(1, dtype=np.int64), slots=np.zeros(1, dtype=np.int64))
+        ours = self._logits(self.forward(tokens[:, 3:], np.full(1, 3))[:, -1])[0]
+        self.fed = 0
+        return torch.allclose(plain, ours, atol=1e-3 if self._dtype == torch.float32 else 0.3)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.head(hidden.to(self.head.weight.dtype)).float()
+        return logits
+
     def forward(
-        self, tokens: NDArray[np.int64], starts: NDArray[np.int64], slots: NDArray[np.int64] | None = None
-    ) -> Tensor:
+        self, tokens: NDArray[np.int64], starts: NDArray[np.int64], offsets: NDArray[np.int64] | None = None,
+        stems: Sequence[tuple[Stem, Tensor | None]] = (), slots: NDArray[np.int64] | None = None,
+    ) -> Tensor:  # fmt: skip
         """Feed rows, each from its own position on, for which `kv` must have room.
 
         Args:
             tokens: [R, T]; what a shorter row has at its end is junk that later tokens overwrite.
             starts: [R], how many tokens each row holds already.
+            offsets: [R], how many of them are in its stem; None where no row has one.
+            stems: and which rows have them, [n]; None for all.
             slots: [R]; None for the slots 0 to R - 1.
 
         Returns: the last layer's hidden states after the final norm, [R, T, H].
         """
         rows, width = tokens.shape
-        length = int(starts.max()) + width
-        length = min(self.kv.buffer.shape[4], -(-length // 16) * 16)
-        at = torch.from_numpy(starts[:, None] + np.arange(width)).to(self.device)
-        self.kv.aim(at, length, None if slots is None else torch.from_numpy(slots).to(self.device))
+        self.fed += rows * width
+        own = starts if offsets is None else starts - offsets
+        length = min(self.kv.buffer.shape[4], -(-(int(own.max()) + width) // 16) * 16)
+        steps = np.arange(width)
+        at, mine = (torch.from_numpy(first[:, None] + steps).to(self.device) for first in (starts, own))
+        where = None if slots is None else torch.from_numpy(slots).to(self.device)
+        ids = torch.from_numpy(tokens).to(self.device)
+        if self.fused is not None:
+            return self.fused(ids, Aim(at, mine, where, length, [(stem.kv, some) for stem, some in stems]))
+        self.kv.aim(at, length, where)
         seen = torch.arange(length, device=self.device) <= at[:, :, None]
         mask = torch.zeros(seen.shape, dtype=self.kv.buffer.dtype, device=self.device)
-        self.fed += rows * width
         hidden: Tensor = self.body(
-            input_ids=torch.from_numpy(tokens).to(self.device),
-            attention_mask=mask.masked_fill_(~seen, -torch.inf)[:, None],
-            position_ids=at.clamp(max=self.context - 1),
-            past_key_values=self.kv,
-            use_cache=True,
-        ).last_hidden_state
+            input_ids=ids, attention_mask=mask.masked_fill_(~seen, -torch.inf)[:, None],
+            position_ids=at.clamp(max=self.context - 1), past_key_values=self.kv, use_cache=True,
+        ).last_hidden_state  # fmt: skip
         return hidden
 
     def logprobs(self, hidden: Tensor) -> NDArray[np.float32]:
         """Hidden states [R, H] -> log-probabilities of the next token at temperature 1, [R, V]."""
-        logprobs: NDArray[np.float32] = self.head(hidden).float().log_softmax(-1).cpu().numpy()
+        logprobs: NDArray[np.float32] = self._logits(hidden).log_softmax(-1).cpu().numpy()
         return logprobs
 
     def values(self, hidden: Tensor, lines: Sequence[Likelihood]) -> Sequence[float | None]:
@@ -122,6 +147,6 @@ class Trunk:
             return CERTAIN
         line = torch.tensor([tokens], device=self.device)
         hidden: Tensor = self.body(input_ids=line, use_cache=False).last_hidden_state
-        logprobs = self.head(hidden[0, start - 1 : -1]).float().log_softmax(-1)
+        logprobs = self._logits(hidden[0, start - 1 : -1]).log_softmax(-1)
         gained = logprobs.gather(1, line[0, start:, None])
         return Likelihood(float(gained.sum()), float(gained.min()))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from policy.base import Thought
-from policy.frontier import Frontier, Partial, Siblings
-from policy.sampling import CANDIDATES, perturb, pick_independent, state_key, uniforms
+from policy.frontier import Frontier, Partial, Walk
+from policy.sampling import CANDIDATES, candidates, perturb, pick_independent, state_key, two_best, uniforms
 
 END, LONGEST = 0, 3
 
@@ -32,46 +32,79 @@ def leaves() -> dict[tuple[int, ...], float]:
 
 
 class Walker:
+    """One walk, and what its frontier has not been told of it."""
+
     def __init__(self, partial: Partial) -> None:
         self.partial = partial
         self.ended = False
+        self.untold: list[tuple[np.ndarray, float, float, int, float]] = []
 
     @property
     def over(self) -> bool:
         tokens = self.partial.tokens
         return bool(tokens) and (tokens[-1] == END or len(tokens) >= LONGEST)
 
+    def step(self, logprobs: np.ndarray) -> None:
+        partial = self.partial
+        keys = np.array([partial.key], dtype=np.uint64)
+        best = two_best(logprobs[None], None, np.array([partial.logprob]), np.array([partial.perturbed]), keys)
+        self.untold.append((logprobs, partial.logprob, partial.least, partial.key, best.second[0]))
+        token = int(best.column[0])
+        gained = float(logprobs[token])
+        self.partial = Partial((*partial.tokens, token), partial.logprob + gained, partial.perturbed,
+                               int(best.keys[0]), min(partial.least, gained))
+
+    def walk(self) -> Walk:
+        kept, totals, leasts, keys, seconds = map(list, zip(*self.untold, strict=True))
+        self.untold = []
+        tokens = self.partial.tokens[:-1]
+        return Walk(tokens, len(tokens) + 1 - len(kept), np.array(kept), None, np.array(totals), np.array(leasts),
+                    np.array(keys, dtype=np.uint64), np.array(seconds), self.partial.perturbed)
+
 
 class Decoder:
-    """Walks a frontier as the tree decoder does, one token of every walker at a time."""
+    """Walks a frontier as the tree decoder does, one token of every walker at a time.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        eager: the frontier hears of every token at once, and not only when it must.
+    """
+
+    def __init__(self, seed: int, eager: bool = False) -> None:
         self.frontier: Frontier[Walker] = Frontier(state_key(seed, (5, 6)))
         self.steps = 0
+        self.eager = eager
 
     def ask(self, upto: int) -> list[tuple[int, ...]]:
         frontier = self.frontier
         while len(frontier.emitted) < upto and not frontier.exhausted:
-            starts, _ = frontier.schedule(upto)
+            starts, stops = frontier.schedule(upto)
+            for walker in stops:
+                self.stop(walker)
             for partial in starts:
                 frontier.walking.add(Walker(partial))
             for walker in list(frontier.walking):
                 if not walker.over:
-                    self.steps += 1
-                    self._expand(walker)
+                    self.step(walker)
                 else:
+                    self._tell(walker)
                     text = "".join(map(str, walker.partial.tokens))
                     frontier.leaf(walker, Thought(text, walker.partial.logprob, len(text)))
             frontier.emit()
         return [tuple(map(int, thought.text)) for thought in frontier.emitted[:upto]]
 
-    def _expand(self, walker: Walker) -> None:
-        partial = walker.partial
-        children = perturb(
-            table(partial.tokens)[None], np.array([partial.logprob]), np.array([partial.perturbed]),
-            np.array([partial.key], dtype=np.uint64),
-        )  # fmt: skip
-        self.frontier.expand(walker, Siblings(partial.tokens, *(array[0] for array in children)))
+    def step(self, walker: Walker) -> None:
+        self.steps += 1
+        walker.step(table(walker.partial.tokens))
+        if self.eager or self.frontier.hungry:
+            self._tell(walker)
+
+    def stop(self, walker: Walker) -> None:
+        self._tell(walker)
+        self.frontier.back(walker)
+
+    def _tell(self, walker: Walker) -> None:
+        if walker.untold:
+            self.frontier.passed(walker.walk())
 
 
 def chi_square(counts: np.ndarray, expected: np.ndarray) -> float:
@@ -116,9 +149,9 @@ def test_every_thought_comes_once_and_with_its_own_log_probability() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_order_does_not_depend_on_how_many_are_asked_for_at_once(seed: int) -> None:
     whole = Decoder(seed).ask(100)
-    piecewise = Decoder(seed)
-    for upto in (1, 2, 3, 5, 8, 100):
-        assert piecewise.ask(upto) == whole[:upto]
+    for piecewise in (Decoder(seed), Decoder(seed, eager=True)):
+        for upto in (1, 2, 3, 5, 8, 100):
+            assert piecewise.ask(upto) == whole[:upto]
 
 
 def test_one_thought_is_one_walk() -> None:
@@ -135,9 +168,12 @@ def test_stopped_walkers_go_on_where_they_were() -> None:
     for partial in starts:
         walker = Walker(partial)
         decoder.frontier.walking.add(walker)
-        decoder._expand(walker)
+        decoder.step(walker)
     _, stops = decoder.frontier.schedule(0)
-    assert stops and not decoder.frontier.walking
+    assert stops
+    for walker in stops:
+        decoder.stop(walker)
+    assert not decoder.frontier.walking
     assert decoder.ask(100) == whole
 
 
@@ -146,7 +182,8 @@ def test_the_same_text_in_other_tokens_is_not_a_second_thought() -> None:
     (root,), _ = frontier.schedule(2)
     walker = Walker(root)
     frontier.walking.add(walker)
-    frontier.expand(walker, Siblings((), *map(np.array, ([1, 2], [-1.0, -2.0], [0.0, -1.0], [5, 6]))))
+    walker.step(np.log(np.array([0.6, 0.4])))
+    frontier.passed(walker.walk())
     frontier.leaf(walker, Thought("same", -1.0, 1))
     (other,), _ = frontier.schedule(2)
     again = Walker(other)
@@ -172,9 +209,8 @@ def test_what_has_probability_zero_is_never_reached() -> None:
     (root,), _ = frontier.schedule(3)
     walker = Walker(root)
     frontier.walking.add(walker)
-    logprobs = np.array([[-0.5, -np.inf, -1.0, -np.inf]])
-    children = perturb(logprobs, np.zeros(1), np.zeros(1), np.array([7], dtype=np.uint64))
-    frontier.expand(walker, Siblings((), *(array[0] for array in children)))
+    walker.step(np.array([-0.5, -np.inf, -1.0, -np.inf]))
+    frontier.passed(walker.walk())
     starts, _ = frontier.schedule(3)
     assert {walker.partial.tokens, *(partial.tokens for partial in starts)} == {(0,), (2,)}
 
@@ -192,6 +228,25 @@ def test_noise_does_not_depend_on_the_batch() -> None:
         assert pick_independent(logprobs[one], keys[one], positions[one], 1.0)[0] == together[row]
         alone = perturb(logprobs[one], total[one], perturbed[one], keys[one])
         assert all(np.array_equal(a[0], b[row]) for a, b in zip(alone, children, strict=True))
+
+
+def test_the_two_best_are_the_first_two() -> None:
+    rng = np.random.default_rng(1)
+    for vocabulary in (1, 2, 50, 2000):
+        logprobs = np.log(rng.dirichlet(np.ones(vocabulary), size=8)).astype(np.float32)
+        keys = np.array([state_key(1, (row,)) for row in range(8)], dtype=np.uint64)
+        total, perturbed = -rng.random(8), -rng.random(8)
+        children = perturb(logprobs, total, perturbed, keys)
+        ids, kept = candidates(logprobs)
+        best = two_best(kept, ids, total, perturbed, keys)
+        tokens = best.column if ids is None else ids[np.arange(8), best.column]
+        assert np.array_equal(tokens, children.tokens[:, 0]) and np.array_equal(best.keys, children.keys[:, 0])
+        assert np.array_equal(best.second, children.perturbed[:, 1]) if vocabulary > 1 else np.isinf(best.second).all()
+        if ids is None:
+            continue
+        widest = best.widest()  # the same children from what is kept alone
+        again = perturb(np.take_along_axis(kept, widest, 1), total, perturbed, keys, np.take_along_axis(ids, widest, 1))
+        assert all(np.array_equal(one, other) for one, other in zip(again, children, strict=True))
 
 
 def test_keys_differ_by_seed_state_and_sample() -> None:

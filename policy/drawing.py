@@ -1,0 +1,134 @@
+"""What is being drawn in each slot, kept in arrays so that a step costs the same Python for one row as for hundreds."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policy.frontier import Walk
+from policy.rows import Row
+from policy.sampling import SMALL_VOCABULARY, WIDTH, candidates, pick_independent, two_best
+
+
+class Mode(IntEnum):
+    """How a slot's next token is found."""
+
+    FEED = 0  # it is known already: a state is read, or a thought is over
+    GREEDY = 1
+    INDEPENDENT = 2
+    WALK = 3  # towards the most perturbed leaf of a frontier
+
+
+class Drawing:
+    """The thoughts under way, by slot.
+
+    Args:
+        slots: number of them.
+        longest: most tokens of a thought.
+        vocabulary: V.
+        temperature: of INDEPENDENT samples.
+
+    Attributes:
+        mode: [slots].
+        count: [slots], tokens of the thought so far.
+    """
+
+    def __init__(self, slots: int, longest: int, vocabulary: int, temperature: float) -> None:
+        self.temperature = temperature
+        self.mode = np.zeros(slots, dtype=np.int8)
+        self.count = np.zeros(slots, dtype=np.int64)
+        self._told = np.zeros(slots, dtype=np.int64)  # of these, how many a frontier knows
+        self._tokens = np.zeros((slots, longest), dtype=np.int64)
+        self._total, self._least, self._perturbed = np.zeros((3, slots))
+        self._key = np.zeros(slots, dtype=np.uint64)
+        # What was known where each token of a walk was drawn, so that its siblings can be found when they are wanted.
+        self._totals, self._leasts, self._seconds = np.zeros((3, slots, longest))
+        self._keys = np.zeros((slots, longest), dtype=np.uint64)
+        width = vocabulary if vocabulary <= SMALL_VOCABULARY else WIDTH
+        self._logprobs = np.zeros((slots, longest, width), dtype=np.float32)
+        self._ids = None if width == vocabulary else np.zeros((slots, longest, width), dtype=np.int32)
+        self._each = [array for array in vars(self).values() if isinstance(array, np.ndarray)]
+
+    def seat(self, row: Row) -> None:
+        """A row has got its slot."""
+        slot, drawn = row.slot, len(row.thought)
+        self.mode[slot] = Mode.FEED if row.ended or row.primes else Mode.WALK if row.frontier is not None else (
+            Mode.GREEDY if row.key is None else Mode.INDEPENDENT)
+        self.count[slot] = self._told[slot] = drawn
+        self._tokens[slot, :drawn] = row.thought
+        self._total[slot], self._least[slot] = row.logprob, row.least
+        if row.frontier is not None:
+            self._perturbed[slot], self._key[slot] = row.partial.perturbed, row.partial.key
+        elif row.key is not None:
+            self._key[slot] = row.key
+
+    def move(self, source: int, target: int) -> None:
+        for array in self._each:
+            array[target] = array[source]
+
+    def draw(self, slots: NDArray[np.intp], logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Draw the next token of each slot from its log-probabilities [n, V]; returns the tokens, [n]."""
+        tokens = np.empty(len(slots), dtype=np.int64)
+        mode = self.mode[slots]
+        for kind in np.unique(mode) if (mode != mode[0]).any() else mode[:1]:
+            of = slice(None) if (mode == kind).all() else np.flatnonzero(mode == kind)
+            some, given = slots[of], logprobs[of]
+            if kind == Mode.WALK:
+                tokens[of] = self._walk(some, given)
+                continue
+            drawn = given.argmax(axis=1) if kind == Mode.GREEDY else pick_independent(
+                given, self._key[some], self.count[some].astype(np.uint64), self.temperature)
+            tokens[of] = drawn
+            self._gain(some, given[np.arange(len(some)), drawn].astype(np.float64))
+        self._tokens[slots, self.count[slots]] = tokens
+        self.count[slots] += 1
+        return tokens
+
+    def _walk(self, slots: NDArray[np.intp], logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
+        at = self.count[slots]
+        ids, kept = candidates(logprobs)
+        total, key = self._total[slots], self._key[slots]
+        best = two_best(kept, ids, total, self._perturbed[slots], key)
+        rows = np.arange(len(slots))
+        tokens = best.column if ids is None else ids[rows, best.column]
+        gained = kept[rows, best.column].astype(np.float64)
+        if ids is not None and self._ids is not None:  # of many, only those that may ever be wanted are kept
+            widest = best.widest()
+            kept = np.take_along_axis(kept, widest, 1)
+            self._ids[slots, at] = np.take_along_axis(ids, widest, 1)
+        self._logprobs[slots, at] = kept
+        self._totals[slots, at], self._leasts[slots, at], self._keys[slots, at] = total, self._least[slots], key
+        self._seconds[slots, at] = best.second
+        self._key[slots] = best.keys
+        self._gain(slots, gained)
+        return tokens
+
+    def _gain(self, slots: NDArray[np.intp], logprobs: NDArray[np.float64]) -> None:
+        self._total[slots] += logprobs
+        self._least[slots] = np.minimum(self._least[slots], logprobs)
+
+    def tell(self, row: Row) -> None:
+        """Bring a row up to date with what was drawn in its slot."""
+        slot = row.slot
+        row.thought = self._tokens[slot, : self.count[slot]].tolist()
+        row.logprob, row.least = self._total.item(slot), self._least.item(slot)
+
+    def walk(self, row: Row) -> Walk | None:
+        """The part of its walk that its frontier does not know yet."""
+        slot = row.slot
+        start, end = int(self._told[slot]), int(self.count[slot])
+        if start == end:
+            return None
+        self._told[slot] = end
+        tokens: list[int] = self._tokens[slot, :end].tolist()
+        part = slice(start, end)
+        row.partial.tokens, row.partial.key = tuple(tokens), self._key.item(slot)
+        row.partial.logprob, row.partial.least = self._total.item(slot), self._least.item(slot)
+        return Walk(
+            tuple(tokens[: end - 1]), start, self._logprobs[slot, part].copy(),
+            None if self._ids is None else self._ids[slot, part].copy(), self._totals[slot, part].copy(),
+            self._leasts[slot, part].copy(), self._keys[slot, part].copy(), self._seconds[slot, part].copy(),
+            row.partial.perturbed, row,
+        )  # fmt: skip
