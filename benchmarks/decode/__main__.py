@@ -1,0 +1,65 @@
+"""How fast thoughts are decoded.
+
+    python -m benchmarks.decode --quick [--json]    the ratios that have targets, on a CPU, in about a minute
+
+One line a figure: name, ratio, target. Rates are only compared within a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.decode.guards import Guard, against_generate, against_the_machine, two_processes, worker
+
+
+def quick(rounds: int) -> Iterator[Guard]:
+    """The ratios of CPUs."""
+    with OneCore(0):
+        yield from against_generate("shipped", rounds, torch.float32)
+        yield against_the_machine("shipped", rounds, 0.4)
+        yield against_the_machine("30M", rounds, 0.75)
+    yield two_processes("shipped", rounds)
+
+
+class OneCore:
+    """One thread of this process on one of its cores, where the machine lets a process choose."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __enter__(self) -> None:
+        torch.set_num_threads(1)
+        if hasattr(os, "sched_setaffinity"):
+            self._before = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, {sorted(self._before)[self._number % len(self._before)]})
+
+    def __exit__(self, *_: object) -> None:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, self._before)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="the ratios that have targets")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--rounds", type=int, default=5, help="of which each figure is the median")
+    parser.add_argument("--worker", nargs=2, metavar=("SHAPE", "CORE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        with OneCore(int(options.worker[1])):
+            worker(options.worker[0])
+        return
+    for guard in quick(options.rounds):
+        if options.json:
+            print(json.dumps({**vars(guard), "ratio": round(guard.ratio, 3)}), flush=True)
+        else:
+            print(f"{guard.ratio:8.2f}  (at least {guard.target:g})  {guard.name}  {guard.parts}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The ratios that have targets: this decoder beside transformers' `generate`, and beside the machine.
+
+Each figure is the median of rounds, in which both sides do the same kind of work one after the other.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from benchmarks.decode.arms import Generate, Tree
+from benchmarks.decode.models import SHAPES, write
+from benchmarks.decode.roofline import product_rate
+from benchmarks.decode.work import Done, Work, leaves
+from policy.base import Sampling
+from verifiers.base import derive_seed
+
+PROMPT = 200
+RAGGED = (5, 40)
+"""Tokens of the leaves' own lines."""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A ratio, what it should be at least, and what it is made of."""
+
+    name: str
+    ratio: float
+    target: float
+    parts: dict[str, float]
+
+
+def work(count: int, live: int, round_: int, *, own: tuple[int, int] = RAGGED, longest: int = 40) -> Work:
+    rng = np.random.default_rng(derive_seed(0, "decode", f"{count} {live} {round_}"))
+    return Work(leaves(count, PROMPT, own, rng), live, longest)
+
+
+def against_generate(shape: str, rounds: int, dtype: torch.dtype) -> Iterator[Guard]:
+    """64 live leaves of a prompt: this decoder, one `generate` for all of them, and one `generate` for each."""
+    with TemporaryDirectory() as folder:
+        place = write(SHAPES[shape], Path(folder), dtype=dtype)
+        name = str(dtype).removeprefix("torch.")
+        tree = Tree(place, threads=1, dtype=name)
+        distinct = Tree(place, Sampling.DISTINCT, threads=1, dtype=name)
+        batched, single = Generate(place, 64, dtype), Generate(place, 1, dtype)
+        rates: dict[str, list[float]] = {"tree": [], "distinct": [], "batched": [], "single": []}
+        for number in range(rounds + 1):  # the first one warms up
+            found = {
+                "tree": tree.run(work(512, 64, number), number).rate,
+                "distinct": distinct.run(work(512, 64, number), number).rate,
+                "batched": batched.run(work(64, 64, number), number).rate,
+                "single": single.run(work(8, 64, number), number).rate,
+            }
+            for arm, rate in found.items() if number else ():
+                rates[arm].append(rate)
+    for arm, target in (("single", 25.0), ("batched", 3.0)):
+        ratio = median(ours / theirs for ours, theirs in zip(rates["tree"], rates[arm], strict=True))
+        yield Guard(f"{shape}, {name}: tokens/s at 64 leaves, tree decoder to {arm} generate", ratio, target,
+                    {key: round(median(values)) for key, values in rates.items()})
+
+
+def against_the_machine(shape: str, rounds: int, target: float) -> Guard:
+    """256 live leaves, 200 shared and 28 to 40 own tokens: the share of the rate of a matrix product."""
+    with TemporaryDirectory() as folder:
+        tree = Tree(write(SHAPES[shape], Path(folder), endless=True), threads=1)
+        shares, rates, products = [], [], []
+        for number in range(rounds + 1):
+            some = work(256, 256, number, own=(28, 28), longest=13)
+            product = product_rate()
+            done: Done = tree.run(some, number)
+            if number:
+                # The first token of a thought is drawn from what is known of its leaf: no pass of the model.
+                passes = done.tokens - done.thoughts
+                operations = passes * SHAPES[shape].operations(PROMPT + 28 + 6.5)
+                shares.append(operations / done.seconds / product)
+                rates.append(done.rate)
+                products.append(product)
+    return Guard(f"{shape}, float32: share of the matrix-product rate at 256 live sequences", median(shares), target,
+                 {"tokens_per_second": round(median(rates)), "gflops": round(median(products) / 1e9, 1)})
+
+
+def two_processes(shape: str, rounds: int) -> Guard:
+    """Tokens a second of two processes with a core each, to those of one alone."""
+    alone, both = [], []
+    for _ in range(rounds):
+        alone.append(sum(_rates(shape, [0])))
+        both.append(sum(_rates(shape, [0, 1])))
+    ratio = median(two / one for one, two in zip(alone, both, strict=True))
+    return Guard(f"{shape}, float32: tokens/s of two processes on two cores to one", ratio, 1.8,
+                 {"one": round(median(alone)), "two": round(median(both))})
+
+
+def _rates(shape: str, cores: Sequence[int]) -> list[float]:
+    command = [sys.executable, "-m", "benchmarks.decode", "--worker", shape]
+    workers = [subprocess.Popen([*command, str(core)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                stderr=subprocess.DEVNULL, text=True) for core in cores]
+    for worker in workers:
+        assert worker.stdout is not None
+        worker.stdout.readline()  # it is ready
+    return [float(worker.communicate("go\n")[0]) for worker in workers]
+
+
+def worker(shape: str) -> None:
+    """Say when ready, wait for a line, and print the rate at 64 live leaves."""
+    with TemporaryDirectory() as folder:
+        tree = Tree(write(SHAPES[shape], Path(folder)), threads=1)
+        tree.run(work(64, 64, 0), 0)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        done = [tree.run(work(512, 64, number), number) for number in (1, 2)]
+        print(sum(one.tokens for one in done) / sum(one.seconds for one in done))

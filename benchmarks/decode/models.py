@@ -1,0 +1,105 @@
+"""Language models of any shape with random weights, in folders like any other policy's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from policy.charset import SPECIAL, character_tokenizer
+from policy.value_head import ValueHead
+
+_logging: Any = transformers.logging
+CONTEXT = 4096
+OF_ENDS = 20  # one token of so many ends a thought
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a transformer; the vocabulary is that of the shipped policy where `vocabulary` is 0."""
+
+    hidden: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    intermediate: int
+    vocabulary: int = 0
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden // self.heads
+
+    @property
+    def parameters(self) -> int:
+        """Without embeddings."""
+        attention = self.hidden * self.head_dim * 2 * (self.heads + self.key_value_heads)
+        return self.layers * (attention + 3 * self.hidden * self.intermediate)
+
+    def operations(self, context: float) -> float:
+        """Of one token that sees `context` tokens: a multiplication and an addition for each parameter, and attention's
+        scores and sums."""
+        return 2 * self.parameters + 4 * context * self.heads * self.head_dim * self.layers
+
+    def kv_bytes(self, width: int) -> int:
+        """Of one token's keys and values in numbers of that many bytes."""
+        return 2 * self.layers * self.key_value_heads * self.head_dim * width
+
+
+SHAPES = {
+    "1M": Shape(128, 5, 4, 4, 352),
+    "shipped": Shape(192, 5, 4, 1, 512),
+    "10M": Shape(384, 6, 6, 2, 1024),
+    "30M": Shape(512, 10, 8, 2, 1536),
+    "0.5B": Shape(896, 24, 14, 2, 4864, 151936),
+    "7B": Shape(3584, 28, 28, 4, 18944, 152064),
+}
+"""By name. The last two are those of Qwen2.5 (its model cards and configs)."""
+
+
+def write(shape: Shape, folder: Path, *, endless: bool = False, dtype: torch.dtype = torch.float32) -> Path:
+    """A model and its tokenizer, and a value head where thoughts have ends.
+
+    Args:
+        endless: no token ever ends a thought, so that all are as long as they may be; else one of OF_ENDS does, about.
+    """
+    _logging.disable_progress_bar()
+    tokenizer = character_tokenizer()
+    new = _qwen2 if shape.vocabulary else _llama
+    torch.manual_seed(0)
+    model = new(shape, len(tokenizer)).to(dtype)
+    with torch.no_grad():
+        # A direction that all hidden states have, of a length of about sqrt(H) there: it says how likely a token is.
+        likely = model.get_input_embeddings().weight[:, 0]
+        likely[:] = 1.0
+        likely[: len(SPECIAL)] = 0.3
+        newline = tokenizer.convert_tokens_to_ids("\n")
+        likely[newline] = 0.3 if endless else 1.0 + math.log(len(tokenizer) / OF_ENDS) / math.sqrt(shape.hidden)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if not endless:  # else no thought is ever valued, and reading the leaves takes many times as long with it
+        ValueHead(shape.hidden).save(folder)
+    return folder
+
+
+def _llama(shape: Shape, vocabulary: int) -> Any:
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=vocabulary, hidden_size=shape.hidden, num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads, num_key_value_heads=shape.key_value_heads,
+        intermediate_size=shape.intermediate, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    ))
+
+
+def _qwen2(shape: Shape, vocabulary: int) -> Any:
+    return Qwen2ForCausalLM(Qwen2Config(
+        vocab_size=shape.vocabulary, hidden_size=shape.hidden, num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads, num_key_value_heads=shape.key_value_heads,
+        intermediate_size=shape.intermediate, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    ))
