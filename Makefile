@@ -13,7 +13,7 @@ RUN := $(BIN)/python run_experiment.py
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types floors heavy python clean
+.PHONY: help demo bench test check lint types floors heavy python clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ help: ## list the targets
 demo: $(VENV)/.runs ## solve a Game of 24 and a product with the shipped policy
 	$(RUN) solve "4 9 10 13" domain=game24 budget=10s
 	$(RUN) solve "What is 17 * 24?" budget=5s
+
+bench: $(VENV)/.runs ## how fast thoughts are decoded, on one core; writes docs/performance.md (an hour)
+	$(BIN)/python -m benchmarks.decode
 
 # One thread a process: the models of the tests are tiny, and more threads than free cores are very slow.
 test heavy: export OMP_NUM_THREADS ?= 1

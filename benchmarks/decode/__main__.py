@@ -1,8 +1,9 @@
 """How fast thoughts are decoded.
 
-    python -m benchmarks.decode --quick [--json]    the ratios that have targets, on a CPU, in about a minute
+    python -m benchmarks.decode --quick [--json]    the ratios that have targets, on a CPU
+    python -m benchmarks.decode [--out docs]        these, and the sweeps; writes performance.md and performance.png
 
-One line a figure: name, ratio, target. Rates are only compared within a run.
+One line a figure. Rates are only compared within a run.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
 from benchmarks.decode.guards import Guard, against_generate, against_the_machine, two_processes, worker
+from benchmarks.decode.page import write_page
+from benchmarks.decode.sweeps import Row, by_live, by_prefix, by_tree, machine
 
 
 def quick(rounds: int) -> Iterator[Guard]:
@@ -24,6 +28,16 @@ def quick(rounds: int) -> Iterator[Guard]:
         yield against_the_machine("shipped", rounds, 0.4)
         yield against_the_machine("30M", rounds, 0.75)
     yield two_processes("shipped", rounds)
+
+
+def sweeps(rounds: int) -> Iterator[Row]:
+    """All that is measured besides."""
+    with OneCore(0):
+        yield machine()
+        for shape, most in (("1M", 1024), ("shipped", 1024), ("10M", 1024), ("30M", 256), ("0.5B", 16)):
+            yield from by_live(shape, most, rounds if most > 16 else 1)
+        yield from by_prefix("shipped", rounds)
+        yield from by_tree("shipped", rounds)
 
 
 class OneCore:
@@ -48,17 +62,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the ratios that have targets")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--rounds", type=int, default=5, help="of which each figure is the median")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for the page and its picture")
     parser.add_argument("--worker", nargs=2, metavar=("SHAPE", "CORE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         with OneCore(int(options.worker[1])):
             worker(options.worker[0])
         return
+    guards, rows = [], []
     for guard in quick(options.rounds):
-        if options.json:
-            print(json.dumps({**vars(guard), "ratio": round(guard.ratio, 3)}), flush=True)
-        else:
-            print(f"{guard.ratio:8.2f}  (at least {guard.target:g})  {guard.name}  {guard.parts}", flush=True)
+        guards.append(guard)
+        told = f"{guard.ratio:8.2f}  (at least {guard.target:g})  {guard.name}  {guard.parts}"
+        print(json.dumps({**vars(guard), "ratio": round(guard.ratio, 3)}) if options.json else told, flush=True)
+    for row in () if options.quick else sweeps(options.rounds):
+        rows.append(row)
+        told = "  ".join(f"{name} {value}" for name, value in row.items())
+        print(json.dumps(row) if options.json else told, flush=True)
+    if rows:
+        write_page(rows, guards, options.rounds, options.out)
 
 
 if __name__ == "__main__":

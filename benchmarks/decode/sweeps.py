@@ -1,0 +1,84 @@
+"""Rates against live sequences, sizes of models, lengths of the prefix and shapes of the tree; and their memory."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks.decode.arms import Arm, Generate, Tree
+from benchmarks.decode.models import SHAPES, write
+from benchmarks.decode.roofline import copy_rate, product_rate
+from benchmarks.decode.work import Work, leaves
+from policy.base import Sampling
+from verifiers.base import State, derive_seed
+
+Row = dict[str, Any]
+LIVE = (1, 4, 16, 64, 256, 1024)
+PREFIXES = (30, 200, 1000, 2000)
+TREES = ((1, 64), (4, 16), (16, 4))
+"""Lines below a prompt, and leaves that share each line: the branching at two depths."""
+
+
+def machine() -> Row:
+    """The roofline: of this run, and of this core."""
+    return {"sweep": "machine", "gflops": round(product_rate() / 1e9, 1), "gigabytes_per_second":
+            round(copy_rate() / 1e9, 1)}
+
+
+def by_live(shape: str, most: int, rounds: int) -> Iterator[Row]:
+    """Ragged thoughts after a prompt of 200 tokens; `generate` in batches of as many, where that can be waited for."""
+    with TemporaryDirectory() as folder:
+        place = write(SHAPES[shape], Path(folder))
+        arms: dict[str, Arm] = {"tree": Tree(place, threads=1), "tree, distinct": Tree(
+            place, Sampling.DISTINCT, threads=1)}
+        for live in (live for live in LIVE if live <= most):
+            for name, arm in {**arms, **({"generate": Generate(place, live)} if live <= 256 else {})}.items():
+                count = live if name == "generate" else min(4 * live, max(64, live))
+                some = [_work(count, live, 200, number) for number in range(rounds)]
+                yield {"sweep": "live sequences", "shape": shape, "live": live, "arm": name, **_rates(arm, some)}
+
+
+def by_prefix(shape: str, rounds: int) -> Iterator[Row]:
+    """64 live sequences."""
+    with TemporaryDirectory() as folder:
+        tree = Tree(write(SHAPES[shape], Path(folder)), threads=1)
+        for prefix in PREFIXES:
+            some = [_work(256, 64, prefix, number) for number in range(rounds)]
+            yield {"sweep": "prefix", "shape": shape, "prefix": prefix, "arm": "tree", **_rates(tree, some)}
+
+
+def by_tree(shape: str, rounds: int) -> Iterator[Row]:
+    """64 leaves of a prompt of 200 tokens and lines of 60 that some of them share."""
+    with TemporaryDirectory() as folder:
+        tree = Tree(write(SHAPES[shape], Path(folder)), threads=1)
+        for lines, each in TREES:
+            some = []
+            for number in range(rounds):
+                rng = np.random.default_rng(derive_seed(0, "trees", f"{lines} {number}"))
+                shared = leaves(lines, 200, (60, 60), rng)
+                ends = leaves(lines * each, 200, (8, 8), rng)
+                some.append(Work([State(shared[0].problem, (*shared[index // each].thoughts, *end.thoughts))
+                                  for index, end in enumerate(ends)], 64))
+            yield {"sweep": "tree", "shape": shape, "lines": lines, "leaves of each": each, "arm": "tree",
+                   **_rates(tree, some)}
+
+
+def _work(count: int, live: int, prefix: int, number: int) -> Work:
+    rng = np.random.default_rng(derive_seed(0, "sweeps", f"{count} {live} {prefix} {number}"))
+    return Work(leaves(count, prefix, (5, 40), rng), live)
+
+
+def _rates(arm: Arm, works: list[Work]) -> Row:
+    arm.run(works[0], 0)  # warms up
+    done = [arm.run(work, number) for number, work in enumerate(works)]
+    return {
+        "tokens_per_second": round(median(one.rate for one in done)),
+        "thoughts_per_second": round(median(one.thoughts / one.seconds for one in done), 1),
+        "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,  # of the process so far
+    }

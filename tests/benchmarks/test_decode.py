@@ -1,0 +1,58 @@
+"""The decoder keeps its distance to the others: ratios only, and only what is below half of what is aimed at fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.decode.guards import Guard
+from benchmarks.decode.models import SHAPES
+from benchmarks.decode.page import write_page
+from benchmarks.decode.work import leaves
+from verifiers.base import derive_seed
+
+ROOT = Path(__file__).resolve().parents[2]
+AIMED_AT = 5
+
+
+def test_leaves_are_as_long_as_they_are_said_to_be() -> None:
+    states = leaves(50, 200, (5, 40), np.random.default_rng(derive_seed(0, "leaves", 0)))
+    assert len({state.problem.prompt for state in states}) == 1
+    assert len(states[0].problem.prompt) == 198  # with its beginning and its end 200 tokens
+    lengths = {len(line) + 1 for state in states for line in state.thoughts}
+    assert min(lengths) >= 5 and max(lengths) <= 40 and len(lengths) > 10
+
+
+def test_operations_are_counted_for_layers_and_attention() -> None:
+    shape = SHAPES["shipped"]
+    assert shape.parameters == 5 * (192 * 48 * 2 * (4 + 1) + 3 * 192 * 512)
+    assert shape.operations(0) == 2 * shape.parameters
+    assert shape.operations(100) - shape.operations(0) == 4 * 100 * 192 * 5
+
+
+def test_the_page_has_all_figures(tmp_path: Path) -> None:
+    rows = [{"sweep": "machine", "gflops": 100.0, "gigabytes_per_second": 20.0},
+            *({"sweep": "live sequences", "shape": "1M", "live": live, "arm": "tree", "tokens_per_second": 10 * live}
+              for live in (1, 4)), {"sweep": "prefix", "shape": "1M", "prefix": 30, "tokens_per_second": 77}]
+    write_page(rows, [Guard("twice", 2.5, 2.0, {"one": 1, "two": 2.5})], 5, tmp_path)
+    page = (tmp_path / "performance.md").read_text()
+    lines = ("| twice | 2.50 | 2 | one 1, two 2.5 |", "| 1M | 30 | 77 |", "| 1M | 4 | tree | 40 |")
+    assert all(line in page for line in lines)
+    assert (tmp_path / "performance.png").stat().st_size > 1000
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(600)
+def test_no_ratio_is_below_half_of_its_target() -> None:
+    command = [sys.executable, "-m", "benchmarks.decode", "--quick", "--json", "--rounds", "3"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert ran.returncode == 0, ran.stderr
+    guards = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(guards) == AIMED_AT and {"name", "ratio", "target"} <= guards[0].keys()
+    assert [guard for guard in guards if guard["ratio"] < guard["target"] / 2] == []
