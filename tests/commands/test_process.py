@@ -189,3 +189,14 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path):
     process.stdout.close()
     assert "Traceback" not in process.stderr.read()
     process.wait(timeout=60)
+
+
+def test_commands_silence_no_warning(tmp_path: Path) -> None:
+    """Hydra's way to be quiet would disable all loggers there are, and with them what workers have to say."""
+    code = ("import logging, sys\nlog = logging.getLogger('selfplay.ray_pool')\nfrom commands.launch import dispatch\n"
+            "code = dispatch(['solve', '4 9 10 13', 'domain=game24', 'policy=uniform', 'budget=50tok'])\n"
+            "log.warning('only 1 of 2 workers are up')\nsys.exit(code > 1)")
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
+                         capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "only 1 of 2 workers are up" in ran.stderr
