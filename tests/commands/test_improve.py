@@ -300,7 +300,7 @@ def test_a_second_process_trains_beside_the_first_and_does_nothing_else(
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = str(one.getsockname()[1])
-    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "run_experiment.py"), "improve", *SMALL, "curves.of=none", *options]
     both = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
                              env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]

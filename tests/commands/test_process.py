@@ -196,7 +196,7 @@ def test_commands_silence_no_warning(tmp_path: Path) -> None:
     code = ("import logging, sys\nlog = logging.getLogger('selfplay.ray_pool')\nfrom commands.launch import dispatch\n"
             "code = dispatch(['solve', '4 9 10 13', 'domain=game24', 'policy=uniform', 'budget=50tok'])\n"
             "log.warning('only 1 of 2 workers are up')\nsys.exit(code > 1)")
-    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
-                         capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert "only 1 of 2 workers are up" in ran.stderr
