@@ -48,9 +48,9 @@ def test_the_page_has_all_figures(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_no_ratio_is_below_half_of_its_target() -> None:
-    command = [sys.executable, "-m", "benchmarks.decode", "--quick", "--json", "--rounds", "3"]
+    command = [sys.executable, "-m", "benchmarks.decode", "--quick", "--json", "--rounds", "2"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert ran.returncode == 0, ran.stderr
     guards = [json.loads(line) for line in ran.stdout.splitlines()]
