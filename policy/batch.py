@@ -158,7 +158,7 @@ class Batch:
         return None
 
     def _unseat(self, row: Row) -> None:
-        row.slot = -1
+        row.slot, row.stem = -1, None  # frontiers remember rows for long, and stems are large
         self._prompts[row.problem] -= 1
         if not self._prompts[row.problem]:
             del self._prompts[row.problem]

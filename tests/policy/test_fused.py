@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,8 @@ async def test_many_rows_of_a_prompt_share_a_stem(sampling: Sampling, tiny_folde
         while policy.decoder.scheduler.batch:
             await asyncio.sleep(0.01)
         assert not policy.decoder.scheduler.batch._stems  # nothing is kept of what nobody decodes
+        gc.collect()
+        assert not [found for found in gc.get_objects() if type(found) is Stem]
         policy.close()
     assert kept == [len(prompt) + 2, 0]  # its beginning and its end are tokens, too
     assert [t.text for t in drawn[0]] == [t.text for t in drawn[1]]
