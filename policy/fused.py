@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, silu
+from torch.nn.functional import silu
 from transformers import PreTrainedModel
 
 from policy.kv import SlotCache
+from policy.products import Joined, packs, product
 
-FEW = 8  # rows; MKL multiplies fewer faster
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
 ROPES = {"default", "linear", "llama3", "yarn"}  # whose frequencies do not depend on the length of a line
 
@@ -60,6 +60,7 @@ class Fused:
         self.kv, self.embed, self.norm = kv, body.embed_tokens, body.norm
         self.rope = body.rotary_emb
         self.layers = [_Layer(layer) for layer in body.layers]
+        self._pack = packs(body.layers)
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
@@ -72,9 +73,9 @@ class Fused:
         return config.model_type in FAMILIES and config.hidden_act == "silu" and rope in ROPES and plain
 
     def bind(self) -> None:
-        """Weights that a module was given in place of its own are used from now on."""
+        """What the modules' weights have become is used from now on."""
         for layer in self.layers:
-            layer.bind()
+            layer.bind(self._pack)
 
     def __call__(self, tokens: Tensor, aim: Aim) -> Tensor:
         """Tokens [R, T] -> hidden states after the final norm, [R, T, H]."""
@@ -100,12 +101,12 @@ class _Layer:
         self.heads = attention.q_proj.out_features // self.dim
         self.kv_heads = attention.k_proj.out_features // self.dim
         self.read = Joined([attention.q_proj, attention.k_proj, attention.v_proj])
-        self.write = attention.o_proj
-        self.up, self.down = Joined([mlp.gate_proj, mlp.up_proj]), mlp.down_proj
+        self.write = Joined([attention.o_proj])
+        self.up, self.down = Joined([mlp.gate_proj, mlp.up_proj]), Joined([mlp.down_proj])
 
-    def bind(self) -> None:
-        self.read.bind()
-        self.up.bind()
+    def bind(self, pack: bool) -> None:
+        for joined in (self.read, self.write, self.up, self.down):
+            joined.bind(pack)
 
     def __call__(self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attention) -> Tensor:
         """x: [N, H]; turns: cosines and signed sines [N, 1, dim] -> [N, H]."""
@@ -118,9 +119,9 @@ class _Layer:
         swapped = torch.cat([units[:, :, half:], units[:, :, :half]], 2)
         units.mul_(turns[0]).addcmul_(swapped, turns[1])
         ours = self.heads * self.dim
-        x = _plus(x, attention(drawn[:, :ours], drawn[:, ours:], number), self.write)
+        x = self.write(attention(drawn[:, :ours], drawn[:, ours:], number)).add_(x)
         gate, raised = self.up(_norm(self.norms[1], x)).chunk(2, 1)
-        return _plus(x, silu(gate).mul_(raised), self.down)
+        return self.down(silu(gate).mul_(raised)).add_(x)
 
 
 class Attention:
@@ -155,8 +156,9 @@ class Attention:
         queries = queries.reshape(self._kv_heads, self._rows, -1, self._dim)
         found = [self._head(queries[head], keys[:, head, : aim.length], values[:, head, : aim.length],
                             [stem[layer, :, head] for stem, _ in aim.stems]) for head in range(self._kv_heads)]
-        whole = (found[0][None] if len(found) == 1 else torch.stack(found)).view(split[2], split[0], *split[3:0:-2], -1)
-        return whole.permute(1, 3, 0, 2, 4).reshape(self._rows * self._width, -1)
+        heads = found[0][None] if len(found) == 1 else torch.stack(found)
+        heads = heads.view(self._kv_heads, self._rows, self._group, self._width, self._dim)
+        return heads.permute(1, 3, 0, 2, 4).reshape(self._rows * self._width, -1)
 
     def _head(self, queries: Tensor, keys: Tensor, values: Tensor, stems: Sequence[Tensor]) -> Tensor:
         """Of one head of keys and values, whose queries are rows of one product.
@@ -187,39 +189,6 @@ class Attention:
         return scores
 
 
-class Joined:
-    """Linear layers of one input as one product, whose weights they keep views of."""
-
-    def __init__(self, parts: Sequence[nn.Linear]) -> None:
-        self.parts = parts
-        self.weight = torch.empty(0)
-        self.bias: Tensor | None = None
-        self._join()
-
-    def _join(self) -> None:
-        self.weight = torch.cat([part.weight.data for part in self.parts])
-        biases = [part.bias for part in self.parts]
-        self.bias = None if any(bias is None for bias in biases) else torch.cat([bias.data for bias in biases])
-        at = 0
-        for part in self.parts:
-            mine = slice(at, at + part.out_features)
-            part.weight.data = self.weight[mine]
-            if self.bias is not None:
-                part.bias.data = self.bias[mine]
-            at = mine.stop
-
-    def bind(self) -> None:
-        """Join anew where a part was given other tensors."""
-        mine = {tensor.untyped_storage().data_ptr() for tensor in (self.weight, self.bias) if tensor is not None}
-        theirs = {p.untyped_storage().data_ptr() for part in self.parts for p in (part.weight, part.bias)
-                  if p is not None}
-        if theirs != mine:
-            self._join()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return product(x, self.weight, self.bias)
-
-
 def computes_in(model: PreTrainedModel) -> torch.dtype:
     """What everything between the matrices is computed in, and keys and values are kept in.
 
@@ -228,29 +197,14 @@ def computes_in(model: PreTrainedModel) -> torch.dtype:
     return torch.float32 if model.device.type == "cpu" else model.dtype
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """[N, in] times the transpose of [out, in]; in the precision of the weights, as numbers like x.
-
-    oneDNN multiplies float32 at twice the rate of MKL on processors that are not Intel's, and nowhere slower.
-    """
-    if x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and len(x) >= FEW:
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return found
-    return linear(x.to(weight.dtype), weight, bias).to(x.dtype)
-
-
 def _shared(x: Tensor, weight: Tensor) -> Tensor:
     """[R, Q, in] times the transpose of one [out, in] -> [R, Q, out]."""
     return product(x.reshape(-1, x.shape[2]), weight).view(*x.shape[:2], -1)
-
-
-def _plus(x: Tensor, y: Tensor, through: nn.Linear) -> Tensor:
-    """x + through(y)."""
-    return product(y, through.weight, through.bias).add_(x)
 
 
 def _norm(module: Any, x: Tensor) -> Tensor:
     """Root mean square normalisation, in fewer operations than torch's own on a CPU."""
     size = x.shape[-1]
     norms = torch.linalg.vector_norm(x, 2, -1, True).square_().add_(size * module.variance_epsilon).rsqrt_()
-    return (x * norms.mul_(math.sqrt(size))).mul_(module.weight)
+    normed: Tensor = (x * norms.mul_(math.sqrt(size))).mul_(module.weight)
+    return normed
