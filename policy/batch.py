@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -201,12 +201,11 @@ class Batch:
     def _load_from_cache(self, row: Row) -> None:
         row.stem = self._stem(row)
         self.trunk.kv.reserve(len(row.tokens) - row.offset, len(self.rows))
-        pieces, row.fed, _ = self.cache.find(row.tokens if row.draws else row.tokens[:-1])
-        row.fed = max(row.fed, row.offset)  # a stem stays, though the cache may have dropped what it was made of
-        at = -row.offset
+        pieces, known = self.cache.find(row.tokens if row.draws else row.tokens[:-1], row.offset)
+        row.fed = max(known, row.offset)  # a stem stays, though the cache may have dropped what it was made of
+        at = 0
         for piece in pieces:
-            if at + piece.shape[3] > 0:
-                self.trunk.kv.write(row.slot, max(at, 0), piece[:, :, :, max(-at, 0) :])
+            self.trunk.kv.write(row.slot, at, piece)
             at += piece.shape[3]
 
     def reload(self, row: Row) -> None:
@@ -227,7 +226,7 @@ class Batch:
             return None
         count = self._prompts[prompt]
         if prompt not in self._stems and count >= MANY and count * len(prompt) >= SAVED:
-            pieces, length, _ = self.cache.find(prompt)
+            pieces, length = self.cache.find(prompt)
             if length == len(prompt):
                 self._stems[prompt] = Stem(prompt, torch.cat(pieces, 3))
         return self._stems.get(prompt)
@@ -253,10 +252,10 @@ class Batch:
 
     def _stems_of(self, rows: Sequence[Row]) -> Shared:
         """How many tokens of each row are in a stem, and which rows have which; see Trunk.forward."""
-        by_stem: defaultdict[Stem, list[int]] = defaultdict(list)
-        for index, row in enumerate(rows):
-            if row.stem is not None:
-                by_stem[row.stem].append(index)
-        offsets = np.array([row.offset for row in rows], dtype=np.int64)
-        return offsets, [(stem, None if len(some) == len(rows) else torch.tensor(some, device=self.trunk.device))
-                         for stem, some in by_stem.items()]
+        offsets = self._offset[[row.slot for row in rows]]
+        stems = {row.stem for row in rows}
+        if len(stems) == 1:
+            return offsets, [(stem, None) for stem in stems if stem is not None]
+        of = {stem: [index for index, row in enumerate(rows) if row.stem is stem] for stem in stems}
+        return offsets, [(stem, torch.tensor(some, device=self.trunk.device)) for stem, some in of.items()
+                         if stem is not None]

@@ -60,7 +60,7 @@ class Fused:
         self.kv, self.embed, self.norm = kv, body.embed_tokens, body.norm
         self.rope = body.rotary_emb
         self.layers = [_Layer(layer) for layer in body.layers]
-        self._pack = packs(body.layers)
+        self._pack = packs(*body.layers.parameters())
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
@@ -111,7 +111,7 @@ class _Layer:
     def __call__(self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attention) -> Tensor:
         """x: [N, H]; turns: cosines and signed sines [N, 1, dim] -> [N, H]."""
         drawn = self.read(_norm(self.norms[0], x))
-        units = drawn.view(len(x), -1, self.dim)[:, : self.heads + self.kv_heads]
+        units = drawn.view(x.shape[0], -1, self.dim)[:, : self.heads + self.kv_heads]
         for norm, part in zip(self.head_norms, (units[:, : self.heads], units[:, self.heads :]), strict=True):
             if norm is not None:
                 part.copy_(_norm(norm, part))
@@ -205,6 +205,7 @@ def _shared(x: Tensor, weight: Tensor) -> Tensor:
 def _norm(module: Any, x: Tensor) -> Tensor:
     """Root mean square normalisation, in fewer operations than torch's own on a CPU."""
     size = x.shape[-1]
-    norms = torch.linalg.vector_norm(x, 2, -1, True).square_().add_(size * module.variance_epsilon).rsqrt_()
-    normed: Tensor = (x * norms.mul_(math.sqrt(size))).mul_(module.weight)
+    norms = torch.linalg.vector_norm(x, 2, -1, True)
+    norms = norms.square_().mul_(1 / size).add_(module.variance_epsilon).rsqrt_()
+    normed: Tensor = (x * norms).mul_(module.weight)
     return normed

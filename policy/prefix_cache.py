@@ -56,25 +56,35 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._recent)
 
-    def find(self, tokens: Sequence[int]) -> tuple[list[Tensor], int, Reading | None]:
-        """The longest known prefix.
+    def find(self, tokens: Sequence[int], start: int = 0) -> tuple[list[Tensor], int]:
+        """The longest known prefix: its keys and values from `start` on in pieces, oldest first; and its length."""
+        path, length = self._path(tuple(tokens))
+        pieces, end = [], 0
+        for node in path:
+            assert node.kv is not None
+            begin, end = end, min(end + len(node.tokens), length)
+            if end > start:
+                pieces.append(node.kv[:, :, :, max(start - begin, 0) : end - begin])
+        return pieces, length
 
-        Returns: its keys and values in pieces, oldest first; its length; and the reading of exactly `tokens`, None if
-        that is not known.
-        """
-        key = tuple(tokens)
-        node, pieces, length, reading = self._root, [], 0, None
-        while (child := node.children.get(key[length]) if length < len(key) else None) is not None:
+    def reading(self, tokens: Sequence[int]) -> Reading | None:
+        """That of exactly these tokens, if it is known."""
+        path, length = self._path(tuple(tokens))
+        known = path and length == len(tokens) == sum(len(node.tokens) for node in path)
+        return path[-1].reading if known else None
+
+    def _path(self, key: tuple[int, ...]) -> tuple[list[Node], int]:
+        """The nodes that the longest known prefix runs along, perhaps not to the end of the last; and its length."""
+        path, node, length, count = [], self._root, 0, len(key)
+        while length < count and (child := node.children.get(key[length])) is not None:
             shared = _shared(child.tokens, key, length)
-            assert child.kv is not None
-            pieces.append(child.kv[:, :, :, :shared])
+            path.append(child)
             length += shared
             node = child
             if shared < len(child.tokens):
                 break
-            reading = child.reading if length == len(key) else None
         self._touch(node)
-        return pieces, length, reading
+        return path, length
 
     def insert(
         self, tokens: Sequence[int], read: Callable[[int, int], Tensor], reading: Reading | None = None

@@ -84,7 +84,7 @@ class Scheduler:
         """Start requests whose state has been read before; have the others' states read first."""
         known: list[Request] = []
         for request in requests:
-            request.reading = self.cache.find(request.tokens)[2]
+            request.reading = self.cache.reading(request.tokens)
             if request.reading is not None:
                 known.append(request)
                 continue
@@ -168,7 +168,7 @@ class Scheduler:
         cut = (kinds == STOP) | (self.drawing.count[slots] >= self.max_thought_tokens) & (kinds != END)
         for index in np.flatnonzero((kinds == END) | cut):
             self._end(self.batch.rows[slots[index]], complete=not cut[index])
-        for row in self.batch.rows:
+        for row in self.batch.rows if self._asking else ():
             if row.frontier is not None and row.frontier.hungry and not row.gone:
                 self._pass(row)
 
