@@ -1,0 +1,109 @@
+"""What a search costs besides the model: its share of the time, and the time of a simulation."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.decode.sweeps import Row
+from policy.base import Sampling, Thought
+from policy.budget import Budget, Meter
+from policy.transformer import Transformer
+from search.mcts import MCTS
+from verifiers.base import Problem, State, Verdict
+from verifiers.domains.countdown import Countdown
+
+SHIPPED = Path(__file__).resolve().parents[2] / "policy" / "shipped"
+LIVE = 64
+SIMULATIONS = 400
+"""Of each search of the shipped policy."""
+FREE = 10_000
+"""Simulations of a policy that costs nothing."""
+
+
+class Unproved:
+    """A judge that proves nothing, so that no search ends early."""
+
+    is_proof = False
+
+    async def answer(self, state: State) -> str | None:
+        """See Judge."""
+        return state.thoughts[-1] if state.thoughts and state.thoughts[-1].startswith("answer") else None
+
+    async def check_thought(self, problem: Problem, thoughts: tuple[str, ...], thought: str) -> Verdict | None:
+        """See Judge."""
+        return None
+
+    async def self_check(self, problem: Problem, answer: str) -> Verdict | None:
+        """See Judge."""
+        return None
+
+
+class Free:
+    """A policy whose thoughts are there at once."""
+
+    version, max_thought_tokens = "free", 20
+
+    async def propose(
+        self, state: State, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int = 0
+    ) -> list[Thought]:
+        """See Policy."""
+        name = "answer" if len(state.thoughts) == 7 else "line"
+        return [Thought(f"{name} {number}", -1 - number / 10, 10, 0.5 + len(state.thoughts) / 20, True, name != "line")
+                for number in range(first, first + k)]
+
+
+class Clock:
+    """Seconds that a trunk's forward passes, heads and all, take."""
+
+    def __init__(self, trunk: Any) -> None:
+        self.seconds = 0.0
+        for name in ("forward", "logprobs", "values", "likelihood"):
+            setattr(trunk, name, self._timed(getattr(trunk, name)))
+
+    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any) -> Any:
+            started = time.perf_counter()
+            found = call(*args)
+            self.seconds += time.perf_counter() - started
+            return found
+
+        return timed
+
+
+def overhead(rounds: int) -> Iterator[Row]:
+    """Of Monte Carlo tree search with 64 simulations in flight on problems of countdown, and with a free policy."""
+    policy = Transformer(str(SHIPPED), threads=1, max_thought_tokens=48)
+    clock = Clock(policy.decoder.scheduler.trunk)
+    domain = Countdown(name="countdown6", counts=[6], low=1, high=13, target_low=10, target_high=100)
+    shares = []
+    for number, problem in enumerate(islice(domain.problems("validation", 0), rounds + 1)):
+        clock.seconds = 0.0
+        seconds = _seconds(_search(policy, problem, SIMULATIONS))
+        if number:  # the first one warms up
+            shares.append(1 - clock.seconds / seconds)
+    policy.close()
+    free = [_seconds(_search(Free(), Problem("0", "none", "problem", {}), FREE)) / FREE for _ in range(rounds)]
+    yield {"sweep": "search", "live": LIVE, "percent outside the model": round(100 * median(shares), 1),
+           "microseconds of a simulation": round(1e6 * median(free), 1)}
+
+
+async def _search(policy: Any, problem: Problem, simulations: int) -> None:
+    search = MCTS(in_flight=LIVE, check_thoughts=False)
+    meter = Budget(simulations=simulations).start()
+    async for _ in search.search(problem, policy, Unproved(), meter, 0):
+        pass
+
+
+def _seconds(work: Awaitable[None]) -> float:
+    async def run() -> None:
+        await work
+
+    started = time.perf_counter()
+    asyncio.run(run())
+    return time.perf_counter() - started
