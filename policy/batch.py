@@ -203,10 +203,8 @@ class Batch:
         self.trunk.kv.reserve(len(row.tokens) - row.offset, len(self.rows))
         pieces, known = self.cache.find(row.tokens if row.draws else row.tokens[:-1], row.offset)
         row.fed = max(known, row.offset)  # a stem stays, though the cache may have dropped what it was made of
-        at = 0
-        for piece in pieces:
-            self.trunk.kv.write(row.slot, at, piece)
-            at += piece.shape[3]
+        if pieces:
+            self.trunk.kv.write(row.slot, 0, pieces[0] if len(pieces) == 1 else torch.cat(pieces, 3))
 
     def reload(self, row: Row) -> None:
         """The row's tokens are others now, and known: go on from what it has fed of them."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policy.frontier import Walk
+from policy.reading import Likelihood
 from policy.rows import Row
 from policy.sampling import SMALL_VOCABULARY, WIDTH, candidates, pick_independent, two_best
 
@@ -29,19 +30,21 @@ class Drawing:
         longest: most tokens of a thought.
         vocabulary: V.
         temperature: of INDEPENDENT samples.
+        newline: see Codec.
 
     Attributes:
         mode: [slots].
         count: [slots], tokens of the thought so far.
     """
 
-    def __init__(self, slots: int, longest: int, vocabulary: int, temperature: float) -> None:
-        self.temperature = temperature
+    def __init__(self, slots: int, longest: int, vocabulary: int, temperature: float, newline: int | None) -> None:
+        self.temperature, self._newline = temperature, newline
         self.mode = np.zeros(slots, dtype=np.int8)
         self.count = np.zeros(slots, dtype=np.int64)
         self._told = np.zeros(slots, dtype=np.int64)  # of these, how many a frontier knows
         self._tokens = np.zeros((slots, longest), dtype=np.int64)
         self._total, self._least, self._perturbed = np.zeros((3, slots))
+        self._closed = np.zeros((slots, 2))  # likelihood of the thought, had its last token been a newline
         self._key = np.zeros(slots, dtype=np.uint64)
         # What was known where each token of a walk was drawn, so that its siblings can be found when they are wanted.
         self._totals, self._leasts, self._seconds = np.zeros((3, slots, longest))
@@ -72,6 +75,10 @@ class Drawing:
         """Draw the next token of each slot from its log-probabilities [n, V]; returns the tokens, [n]."""
         tokens = np.empty(len(slots), dtype=np.int64)
         mode = self.mode[slots]
+        if self._newline is not None:
+            end = logprobs[:, self._newline]
+            self._closed[slots, 0] = self._total[slots] + end
+            self._closed[slots, 1] = np.minimum(self._least[slots], end)
         for kind in np.unique(mode) if (mode != mode[0]).any() else mode[:1]:
             of = slice(None) if (mode == kind).all() else np.flatnonzero(mode == kind)
             some, given = slots[of], logprobs[of]
@@ -114,6 +121,7 @@ class Drawing:
         slot = row.slot
         row.thought = self._tokens[slot, : self.count[slot]].tolist()
         row.logprob, row.least = self._total.item(slot), self._least.item(slot)
+        row.closed = Likelihood(*self._closed[slot].tolist()) if self._newline is not None else None
 
     def walk(self, row: Row) -> Walk | None:
         """The part of its walk that its frontier does not know yet."""

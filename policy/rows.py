@@ -9,7 +9,7 @@ from policy.base import Sampling, Thought
 from policy.budget import Meter
 from policy.frontier import Frontier, Partial
 from policy.kv import Stem
-from policy.reading import Reading
+from policy.reading import Likelihood, Reading
 
 Tokens = tuple[int, ...]
 
@@ -77,6 +77,7 @@ class Row:
         origin: a row in whose slot its beginning may be found.
         thought: tokens of the thought drawn so far.
         logprob, least: their total log-probability, and that of the least likely.
+        closed: the same with a newline in place of the last token, where that is known.
         reading: of its state, where that is known.
         key: noise key of an INDEPENDENT sample; None for the most likely tokens.
         waiting: requests that wait for the state this row primes.
@@ -99,6 +100,7 @@ class Row:
     thought: list[int] = field(default_factory=list)
     logprob: float = 0.0
     least: float = 0.0
+    closed: Likelihood | None = None
     reading: Reading | None = None
     key: int | None = None
     waiting: list[Request] = field(default_factory=list)

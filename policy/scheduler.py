@@ -46,7 +46,7 @@ class Scheduler:
         self.trunk = trunk
         self.codec = codec
         self.cache = PrefixCache(cache_bytes)
-        self.drawing = Drawing(trunk.slots, max_thought_tokens, trunk.vocabulary, temperature)
+        self.drawing = Drawing(trunk.slots, max_thought_tokens, trunk.vocabulary, temperature, codec.newline)
         self.batch = Batch(trunk, self.cache, self.drawing)
         self.max_thought_tokens = max_thought_tokens
         self._kinds = np.array(codec.kinds)
@@ -156,9 +156,12 @@ class Scheduler:
 
     def _line(self, row: Row) -> Likelihood:
         """The likelihood of the thoughts that a row has read."""
-        if row.reading is None or row.tokens[len(row.state) :] != row.thought:  # not drawn, or not as it is read
-            return self.trunk.likelihood(row.tokens, row.prompt)
-        return row.reading.line.then(row.logprob, row.least)
+        read = row.tokens[len(row.state) :]
+        if row.reading is not None and read == row.thought:
+            return row.reading.line.then(row.logprob, row.least)
+        if row.reading is not None and row.closed is not None and read == [*row.thought[:-1], self.codec.newline]:
+            return row.reading.line.then(*row.closed)
+        return self.trunk.likelihood(row.tokens, row.prompt)  # not drawn, or not as it is read
 
     def _draw(self, slots: NDArray[np.intp], hidden: Tensor) -> None:
         """Draw the next token in each of these slots, after hidden states [n, H]."""
