@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, rms_norm, silu
 from transformers import PreTrainedModel
 
+from policy import lora
 from policy.kv import SlotCache
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
@@ -36,6 +37,7 @@ class Aim:
         length: positions [0, length) of the slots are read.
         stems: keys and values [layers, 2, heads, P, dim] of what rows have in common, and which rows: [n], or None
             for all of them.
+        worn: adapters, and which rows wear them.
     """
 
     at: Tensor
@@ -43,6 +45,7 @@ class Aim:
     slots: Tensor | None
     length: int
     stems: Sequence[tuple[Tensor, Tensor | None]] = ()
+    worn: lora.Worn = ()
 
 
 class Fused:
@@ -75,16 +78,18 @@ class Fused:
         for layer in self.layers:
             layer.bind()
 
-    def __call__(self, tokens: Tensor, aim: Aim) -> Tensor:
-        """Tokens [R, T] -> hidden states after the final norm, [R, T, H]."""
+    def __call__(self, tokens: Tensor, aim: Aim, kv: SlotCache | None = None) -> Tensor:
+        """Tokens [R, T] -> hidden states after the final norm, [R, T, H]; `kv`: in place of its own."""
         rows, width = tokens.shape
-        x = self.embed(tokens).flatten(0, 1).to(self.kv.buffer.dtype)
+        kv = self.kv if kv is None else kv
+        x = self.embed(tokens).flatten(0, 1).to(kv.buffer.dtype)
         angles = aim.at.reshape(-1, 1).float() * self.rope.inv_freq
         cos, sin = (turn(angles).mul_(self.rope.attention_scaling).to(x.dtype) for turn in (torch.cos, torch.sin))
         turns = cos[:, None, None], torch.stack([-sin, sin], 1)[:, None]
-        attention = Attention(self.kv, aim, rows, width, self.layers[0].heads)
+        attention = Attention(kv, aim, rows, width, self.layers[0].heads)
+        worn = lora.by_token(aim.worn, width)
         for number, layer in enumerate(self.layers):
-            layer(x, turns, number, attention)
+            layer(x, turns, number, attention, worn)
         return _norm(self.norm, x).view(rows, width, -1)
 
 
@@ -106,9 +111,13 @@ class _Layer:
         self.read.bind()
         self.up.bind()
 
-    def __call__(self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attention) -> None:
+    def __call__(
+        self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attention, worn: lora.Worn
+    ) -> None:
         """x: [N, H], in place; turns: cosines [N, 1, 1, dim / 2] and signed sines [N, 1, 2, dim / 2]."""
-        drawn = self.read(_norm(self.norms[0], x))
+        entering = _norm(self.norms[0], x)
+        drawn = self.read(entering)
+        lora.add(worn, drawn, entering, number, "read")
         units = drawn.view(len(x), -1, 2, self.dim // 2)[:, : self.heads + self.kv_heads]
         for norm, part in zip(self.head_norms, (units[:, : self.heads], units[:, self.heads :]), strict=True):
             if norm is not None:
@@ -116,10 +125,16 @@ class _Layer:
         swapped = units.flip(2)
         units.mul_(turns[0]).addcmul_(swapped, turns[1])
         ours = self.heads * self.dim
-        _add(x, attention(drawn[:, :ours], drawn[:, ours:], number), self.write)
+        found = attention(drawn[:, :ours], drawn[:, ours:], number)
+        _add(x, found, self.write)
+        lora.add(worn, x, found, number, "write")
         width = self.down.in_features
-        raised = self.up(_norm(self.norms[1], x))
-        _add(x, silu(raised[:, :width]).mul_(raised[:, width:]), self.down)
+        entering = _norm(self.norms[1], x)
+        raised = self.up(entering)
+        lora.add(worn, raised, entering, number, "up")
+        inner = silu(raised[:, :width]).mul_(raised[:, width:])
+        _add(x, inner, self.down)
+        lora.add(worn, x, inner, number, "down")
 
 
 class Attention:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -40,7 +40,8 @@ class Node:
 class PrefixCache:
     """Remembers keys and values by token prefix; least recently used ends of the tree go first.
 
-    What is found must be copied before the next `insert`, which may evict it.
+    What is found must be copied before the next `insert`, which may evict it. Each reader has a tree of its own: an
+    adapter makes other keys and values of the same tokens.
 
     Args:
         limit: bytes it may hold.
@@ -49,21 +50,21 @@ class PrefixCache:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes = 0
-        self._root = Node((), None, None)
+        self._roots: defaultdict[Hashable, Node] = defaultdict(lambda: Node((), None, None))
         # In order of use. A node is always used after its descendants (see _touch), so the first is always a leaf.
         self._recent: OrderedDict[Node, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._recent)
 
-    def find(self, tokens: Sequence[int]) -> tuple[list[Tensor], int, Reading | None]:
-        """The longest known prefix.
+    def find(self, tokens: Sequence[int], reader: Hashable = None) -> tuple[list[Tensor], int, Reading | None]:
+        """The longest prefix that this reader knows.
 
         Returns: its keys and values in pieces, oldest first; its length; and the reading of exactly `tokens`, None if
         that is not known.
         """
         key = tuple(tokens)
-        node, pieces, length, reading = self._root, [], 0, None
+        node, pieces, length, reading = self._roots[reader], [], 0, None
         while (child := node.children.get(key[length]) if length < len(key) else None) is not None:
             shared = _shared(child.tokens, key, length)
             assert child.kv is not None
@@ -77,17 +78,19 @@ class PrefixCache:
         return pieces, length, reading
 
     def insert(
-        self, tokens: Sequence[int], read: Callable[[int, int], Tensor], reading: Reading | None = None
-    ) -> None:
+        self, tokens: Sequence[int], read: Callable[[int, int], Tensor], reading: Reading | None = None,
+        reader: Hashable = None,
+    ) -> None:  # fmt: skip
         """Remember a row.
 
         Args:
             tokens: the row's tokens from the beginning.
             read: gives a copy of the row's keys and values of positions [start, end); called for what is new only.
             reading: of `tokens`.
+            reader: who knows it.
         """
         key = tuple(tokens)
-        node, length = self._root, 0
+        node, length = self._roots[reader], 0
         while length < len(key) and (child := node.children.get(key[length])) is not None:
             shared = _shared(child.tokens, key, length)
             node = child if shared == len(child.tokens) else self._split(child, shared)
@@ -97,7 +100,7 @@ class PrefixCache:
             node.children[key[length]] = child
             self._add(child)
             node = child
-        if reading is not None and node is not self._root:
+        if reading is not None and node.parent is not None:
             self.bytes -= node.bytes
             node.reading = reading
             self.bytes += node.bytes
