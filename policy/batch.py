@@ -12,7 +12,7 @@ from torch import Tensor
 
 from policy.drawing import Drawing, Mode
 from policy.kv import Stem
-from policy.lora import Worn, by_lora
+from policy.lora import Worn, worn_by
 from policy.prefix_cache import PrefixCache
 from policy.reading import Reading
 from policy.rows import Name, Row
@@ -48,7 +48,7 @@ class Batch:
         self._prompts: Counter[Name] = Counter()  # of all rows, waiting ones too
         self._stems: dict[Name, Stem] = {}
         self._shared: Shared | None = None  # stems and their rows; None when some have come, gone or moved since
-        self._worn: Worn = ()  # adapters and their rows
+        self._worn: Worn | None = None  # adapters and their rows
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.waiting)
@@ -106,7 +106,7 @@ class Batch:
         self.trunk.kv.reserve(int((self._due - self._offset)[:count].max()) + PIECE, count)
         self._catch_up()
         if self._shared is None:
-            self._shared, self._worn = self._stems_of(self.rows), self._loras_of(self.rows)
+            self._shared, self._worn = self._stems_of(self.rows), self._worn_by(self.rows)
         starts = self._fed[:count].copy()
         hidden = self.trunk.forward(self._next_token[:count, None], starts, *self._shared, worn=self._worn)[:, 0]
         self._fed[:count] += 1
@@ -250,14 +250,14 @@ class Batch:
         for line, row, fed in zip(tokens, rows, self._fed[chosen].tolist(), strict=True):
             piece = row.tokens[fed : min(fed + width, len(row.tokens) - 1)]
             line[: len(piece)] = piece
-        self.trunk.forward(tokens, self._fed[chosen], *self._stems_of(rows), chosen, self._loras_of(rows))
+        self.trunk.forward(tokens, self._fed[chosen], *self._stems_of(rows), chosen, self._worn_by(rows))
         self._fed[chosen] = np.minimum(self._fed[chosen] + width, self._due[chosen] - 1)
         for row in rows:
             self._next_token[row.slot] = row.tokens[self._fed[row.slot]]
 
-    def _loras_of(self, rows: Sequence[Row]) -> Worn:
+    def _worn_by(self, rows: Sequence[Row]) -> Worn | None:
         """See Trunk.forward."""
-        return by_lora([row.lora for row in rows], self.trunk.device)
+        return worn_by([row.lora for row in rows], self.trunk.device)
 
     def _stems_of(self, rows: Sequence[Row]) -> Shared:
         """How many tokens of each row are in a stem, and which rows have which; see Trunk.forward."""

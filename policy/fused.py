@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, rms_norm, silu
 from transformers import PreTrainedModel
 
-from policy import lora
 from policy.kv import SlotCache
+from policy.lora import Worn
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
 ROPES = {"default", "linear", "llama3", "yarn"}  # whose frequencies do not depend on the length of a line
@@ -37,7 +37,7 @@ class Aim:
         length: positions [0, length) of the slots are read.
         stems: keys and values [layers, 2, heads, P, dim] of what rows have in common, and which rows: [n], or None
             for all of them.
-        worn: adapters, and which rows wear them.
+        worn: which rows wear which adapters; None if no row does.
     """
 
     at: Tensor
@@ -45,7 +45,7 @@ class Aim:
     slots: Tensor | None
     length: int
     stems: Sequence[tuple[Tensor, Tensor | None]] = ()
-    worn: lora.Worn = ()
+    worn: Worn | None = None
 
 
 class Fused:
@@ -87,7 +87,7 @@ class Fused:
         cos, sin = (turn(angles).mul_(self.rope.attention_scaling).to(x.dtype) for turn in (torch.cos, torch.sin))
         turns = cos[:, None, None], torch.stack([-sin, sin], 1)[:, None]
         attention = Attention(kv, aim, rows, width, self.layers[0].heads)
-        worn = lora.by_token(aim.worn, width)
+        worn = None if aim.worn is None else aim.worn.by_token(width)
         for number, layer in enumerate(self.layers):
             layer(x, turns, number, attention, worn)
         return _norm(self.norm, x).view(rows, width, -1)
@@ -112,12 +112,13 @@ class _Layer:
         self.up.bind()
 
     def __call__(
-        self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attention, worn: lora.Worn
+        self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attention, worn: Worn | None
     ) -> None:
         """x: [N, H], in place; turns: cosines [N, 1, 1, dim / 2] and signed sines [N, 1, 2, dim / 2]."""
         entering = _norm(self.norms[0], x)
         drawn = self.read(entering)
-        lora.add(worn, drawn, entering, number, "read")
+        if worn is not None:
+            worn.add(drawn, entering, number, "read")
         units = drawn.view(len(x), -1, 2, self.dim // 2)[:, : self.heads + self.kv_heads]
         for norm, part in zip(self.head_norms, (units[:, : self.heads], units[:, self.heads :]), strict=True):
             if norm is not None:
@@ -127,14 +128,17 @@ class _Layer:
         ours = self.heads * self.dim
         found = attention(drawn[:, :ours], drawn[:, ours:], number)
         _add(x, found, self.write)
-        lora.add(worn, x, found, number, "write")
+        if worn is not None:
+            worn.add(x, found, number, "write")
         width = self.down.in_features
         entering = _norm(self.norms[1], x)
         raised = self.up(entering)
-        lora.add(worn, raised, entering, number, "up")
+        if worn is not None:
+            worn.add(raised, entering, number, "up")
         inner = silu(raised[:, :width]).mul_(raised[:, width:])
         _add(x, inner, self.down)
-        lora.add(worn, x, inner, number, "down")
+        if worn is not None:
+            worn.add(x, inner, number, "down")
 
 
 class Attention:

@@ -52,15 +52,17 @@ class Delta(NamedTuple):
     up: Tensor
     bias: Tensor | None
 
-    def add(self, y: Tensor, x: Tensor, some: Tensor | None) -> None:
-        """y [N, out] += what it makes of x [N, in], in these rows [n]; None for all."""
-        if some is None:
-            y.addmm_(torch.mm(x, self.down), self.up)
-            if self.bias is not None:
-                y.add_(self.bias)
-            return
-        low = torch.mm(x.index_select(0, some), self.down)
-        y.index_add_(0, some, torch.mm(low, self.up) if self.bias is None else torch.addmm(self.bias, low, self.up))
+    def add(self, y: Tensor, x: Tensor) -> None:
+        """y [N, out] += what it makes of x [N, in]."""
+        y.addmm_(torch.mm(x, self.down), self.up)
+        if self.bias is not None:
+            y.add_(self.bias)
+
+    def put(self, y: Tensor, x: Tensor) -> None:
+        """y [N, out] = what it makes of x [N, in]."""
+        torch.mm(torch.mm(x, self.down), self.up, out=y)
+        if self.bias is not None:
+            y.add_(self.bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,34 +78,59 @@ class Lora:
     value_head: ValueHead | None
 
 
-Worn = Sequence[tuple[Lora, Tensor | None]]
-"""Adapters, and which rows wear them: [n], or None for all of them."""
+class Worn(NamedTuple):
+    """Which rows wear which adapters.
+
+    Attributes:
+        loras: each once; never empty.
+        counts: how many rows each has.
+        rows: [n], those of the first adapter, then those of the second; None where all rows wear the only one.
+    """
+
+    loras: Sequence[Lora]
+    counts: Sequence[int]
+    rows: Tensor | None
+
+    def by_token(self, width: int) -> Worn:
+        """For rows of so many tokens each: which of all tokens wear which adapters."""
+        if width == 1 or self.rows is None:
+            return self
+        rows = (self.rows[:, None] * width + torch.arange(width, device=self.rows.device)).flatten()
+        return Worn(self.loras, [count * width for count in self.counts], rows)
+
+    def add(self, y: Tensor, x: Tensor, layer: int, product: str) -> None:
+        """y [N, out] += what adapters make of x [N, in], the input of a layer's product, in the rows that wear them.
+
+        Group by group, and not all in one padded product: that would be faster only where groups are alike.
+        """
+        deltas = [lora.layers[layer].get(product) for lora in self.loras]
+        if self.rows is None:
+            if deltas[0] is not None:
+                deltas[0].add(y, x)
+            return
+        found = y.new_empty(len(self.rows), y.shape[1])
+        parts = zip(deltas, *(
+            whole.split_with_sizes(self.counts) for whole in (x.index_select(0, self.rows), found)), strict=True)
+        for delta, part, mine in parts:
+            if delta is None:
+                mine.zero_()
+            else:
+                delta.put(mine, part)
+        y.index_add_(0, self.rows, found)
 
 
-def add(worn: Worn, y: Tensor, x: Tensor, layer: int, product: str) -> None:
-    """y [N, out] += what adapters make of x [N, in], the input of a layer's product, in the rows that wear them."""
-    for lora, some in worn:
-        delta = lora.layers[layer].get(product)
-        if delta is not None:
-            delta.add(y, x, some)
-
-
-def by_token(worn: Worn, width: int) -> Worn:
-    """From rows of so many tokens each to these tokens, [n * width]."""
-    if width == 1:
-        return worn
-    return [(lora, None if some is None else
-             (some[:, None] * width + torch.arange(width, device=some.device)).flatten()) for lora, some in worn]
-
-
-def by_lora(loras: Sequence[Lora | None], device: torch.device) -> Worn:
-    """The rows of each adapter, from the adapter of each row."""
+def worn_by(loras: Sequence[Lora | None], device: torch.device) -> Worn | None:
+    """From the adapter of each row; None if there is none."""
     wearers: defaultdict[Lora, list[int]] = defaultdict(list)
     for row, lora in enumerate(loras):
         if lora is not None:
             wearers[lora].append(row)
-    return [(lora, None if len(rows) == len(loras) else torch.tensor(rows, device=device))
-            for lora, rows in wearers.items()]
+    if not wearers:
+        return None
+    rows = [row for some in wearers.values() for row in some]
+    alone = len(wearers) == 1 and len(rows) == len(loras)
+    return Worn(list(wearers), [len(some) for some in wearers.values()],
+                None if alone else torch.tensor(rows, device=device))
 
 
 def load(folder: Path, model: Any, dtype: torch.dtype, value_head: ValueHead | None) -> Lora:

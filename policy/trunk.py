@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from policy.base import BadPolicy
 from policy.fused import Aim, Fused, computes_in
 from policy.kv import SlotCache, Stem
-from policy.lora import Lora, Worn
+from policy.lora import Lora, Worn, worn_by
 from policy.reading import CERTAIN, Likelihood
 from policy.value_head import ValueHead
 
@@ -99,7 +99,8 @@ class Trunk:
 
     def forward(
         self, tokens: NDArray[np.int64], starts: NDArray[np.int64], offsets: NDArray[np.int64] | None = None,
-        stems: Sequence[tuple[Stem, Tensor | None]] = (), slots: NDArray[np.int64] | None = None, worn: Worn = (),
+        stems: Sequence[tuple[Stem, Tensor | None]] = (), slots: NDArray[np.int64] | None = None,
+        worn: Worn | None = None,
     ) -> Tensor:  # fmt: skip
         """Feed rows, each from its own position on, for which `kv` must have room.
 
@@ -109,7 +110,7 @@ class Trunk:
             offsets: [R], how many of them are in its stem; None where no row has one.
             stems: and which rows have them, [n]; None for all.
             slots: [R]; None for the slots 0 to R - 1.
-            worn: adapters, and which rows wear them, [n]; None for all.
+            worn: which rows wear which adapters; None if no row does.
 
         Returns: the last layer's hidden states after the final norm, [R, T, H].
         """
@@ -187,4 +188,4 @@ class Trunk:
         kv = SlotCache(layers, heads, dim, 1, self.kv.buffer.dtype, self.device)
         kv.reserve(line.shape[1], 0)
         at = torch.arange(line.shape[1], device=self.device)[None]
-        return self.fused(line, Aim(at, at, None, line.shape[1], worn=[(lora, None)]), kv)
+        return self.fused(line, Aim(at, at, None, line.shape[1], worn=worn_by([lora], self.device)), kv)

@@ -1,4 +1,4 @@
-"""Several adapters live at once on one base: one running batch, and nothing that one has read is taken for another's."""
+"""Several adapters live at once on one base: one running batch, and what one has read is nothing to another."""
 
 from __future__ import annotations
 
@@ -98,8 +98,10 @@ async def test_their_rows_are_decoded_together(base: Path, adapters: list[Path])
     forward, seen = trunk.forward, []
 
     def watched(*inputs: Any, **more: Any) -> torch.Tensor:
-        rows = [0 if some is None else len(some) for _, some in more.get("worn", ())]
-        seen.append((len(rows), len(inputs[3]) if len(inputs) > 3 else 0, sum(rows) < len(inputs[0])))
+        worn = more.get("worn")
+        adapted = 0 if worn is None else len(inputs[0]) if worn.rows is None else len(worn.rows)
+        seen.append((0 if worn is None else len(worn.loras), len(inputs[3]) if len(inputs) > 3 else 0,
+                     adapted < len(inputs[0])))
         return forward(*inputs, **more)
 
     trunk.forward = watched  # type: ignore[method-assign]

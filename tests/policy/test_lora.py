@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from policy.base import BadPolicy
 from policy.kv import Stem
-from policy.lora import Lora, by_lora
+from policy.lora import Lora, worn_by
 from policy.lora import load as load_lora
 from policy.transformer import Transformer
 from policy.trunk import Trunk
@@ -84,13 +84,13 @@ def test_rows_of_several_adapters_are_each_as_merged(
     trunk = Trunk(model, None, 6)
     loras: list[Lora | None] = [None if folder is None else load_lora(folder, model, torch.float32, None)
                                 for folder in folders]
-    worn = by_lora([loras[which] for which in who], trunk.device)
+    worn = worn_by([loras[which] for which in who], trunk.device)
     rng = np.random.default_rng(4)
     prompt = rng.integers(0, 9, 12).tolist() if stems else []
     shared = []
     for which in set(who) if stems else ():
         trunk.forward(np.array([prompt]), np.zeros(1, dtype=np.int64), slots=np.zeros(1, dtype=np.int64),
-                      worn=by_lora([loras[which]], trunk.device))
+                      worn=worn_by([loras[which]], trunk.device))
         some = [row for row in range(6) if who[row] == which]
         shared.append((Stem(tuple(prompt), trunk.kv.read(0, 0, len(prompt))), torch.tensor(some)))
     tails = rng.integers(0, 9, (6, 9))
@@ -147,7 +147,8 @@ REFUSED = {
     "an initialisation that changes the base": (
         changed("init_lora_weights", "pissa"), "init_lora_weights=pissa is not computed .* merge=true"),
     "no targets": (changed("target_modules", None), "target_modules=None is not computed .* merge=true"),
-    "the head of the vocabulary": (with_options(target_modules=["q_proj", "lm_head"]), "lm_head.* no place .* merge=true"),
+    "the head of the vocabulary": (
+        with_options(target_modules=["q_proj", "lm_head"]), "lm_head.* no place .* merge=true"),
     "another method": (other_method, "IA3 is not computed .* merge=true"),
     "full weights": (lambda base, target: base, "full weights.* merge=true"),
     "a tensor too few": (kept(lambda name, tensor: {} if "layers.1" in name else {name: tensor}), "is missing"),
@@ -172,7 +173,7 @@ def test_what_is_not_computed_here_is_refused(name: str, tiny_folder: Callable[.
 def test_other_families_merge(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
     base = tiny_folder("neox")
     adapter = str(lora(base, tmp_path / "lora", 1, options={"target_modules": ["query_key_value"]}))
-    with pytest.raises(BadPolicy, match=r"merge=false cannot be with GPTNeoX.* merge=true, or a model of llama, mistral"):
+    with pytest.raises(BadPolicy, match=r"cannot be with GPTNeoX.* merge=true, or a model of llama, mistral"):
         Transformer(str(base), adapter, merge=False, threads=1)
     Transformer(str(base), adapter, threads=1).close()
     Transformer(str(base), merge=False, threads=1).close()
