@@ -12,9 +12,10 @@ from torch import Tensor
 
 from policy.drawing import Drawing, Mode
 from policy.kv import Stem
+from policy.lora import Worn, worn_by
 from policy.prefix_cache import PrefixCache
 from policy.reading import Reading
-from policy.rows import Row, Tokens
+from policy.rows import Name, Row
 from policy.trunk import Trunk
 
 PIECE = 64  # tokens of one row fed at once while it catches up
@@ -44,9 +45,10 @@ class Batch:
         self._fed = np.zeros(trunk.slots, dtype=np.int64)
         self._due = np.zeros(trunk.slots, dtype=np.int64)  # how many tokens there are to feed in all
         self._offset = np.zeros(trunk.slots, dtype=np.int64)
-        self._prompts: Counter[Tokens] = Counter()  # of all rows, waiting ones too
-        self._stems: dict[Tokens, Stem] = {}
+        self._prompts: Counter[Name] = Counter()  # of all rows, waiting ones too
+        self._stems: dict[Name, Stem] = {}
         self._shared: Shared | None = None  # stems and their rows; None when some have come, gone or moved since
+        self._worn: Worn | None = None  # adapters and their rows
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.waiting)
@@ -79,7 +81,9 @@ class Batch:
     def remember(self, row: Row, reading: Reading | None = None) -> None:
         """Keep a row's keys and values, and the reading of its tokens."""
         self.tell(row)
-        self.cache.insert(row.tokens[: row.fed], lambda start, end: self._held(row, start, end), reading)
+        known = row.state if tuple(row.tokens[: len(row.state)]) == row.state else ()
+        self.cache.insert(
+            row.tokens[: row.fed], lambda start, end: self._held(row, start, end), reading, row.lora, known)
 
     def _held(self, row: Row, start: int, end: int) -> Tensor:
         """A copy of a row's keys and values of positions [start, end)."""
@@ -103,9 +107,10 @@ class Batch:
             return np.zeros(0, dtype=np.intp), None
         self.trunk.kv.reserve(int((self._due - self._offset)[:count].max()) + PIECE, count)
         self._catch_up()
-        self._shared = self._shared or self._stems_of(self.rows)
+        if self._shared is None:
+            self._shared, self._worn = self._stems_of(self.rows), self._worn_by(self.rows)
         starts = self._fed[:count].copy()
-        hidden = self.trunk.forward(self._next_token[:count, None], starts, *self._shared)[:, 0]
+        hidden = self.trunk.forward(self._next_token[:count, None], starts, *self._shared, worn=self._worn)[:, 0]
         self._fed[:count] += 1
         there = self._fed[:count] == self._due[:count]
         if there.all():
@@ -201,7 +206,8 @@ class Batch:
     def _load_from_cache(self, row: Row) -> None:
         row.stem = self._stem(row)
         self.trunk.kv.reserve(len(row.tokens) - row.offset, len(self.rows))
-        pieces, known = self.cache.find(row.tokens if row.draws else row.tokens[:-1], row.offset)
+        tokens = row.tokens if row.draws else row.tokens[:-1]
+        pieces, known = self.cache.find(tokens, row.offset, row.lora)
         row.fed = max(known, row.offset)  # a stem stays, though the cache may have dropped what it was made of
         if pieces:
             self.trunk.kv.write(row.slot, 0, pieces[0] if len(pieces) == 1 else torch.cat(pieces, 3))
@@ -219,15 +225,16 @@ class Batch:
 
     def _stem(self, row: Row) -> Stem | None:
         """The row's prompt, if it has been read and is worth a stem."""
-        prompt, left = row.problem, len(row.tokens) - row.prompt - (not row.draws)
+        problem, left = row.problem, len(row.tokens) - row.prompt - (not row.draws)
+        lora, prompt = problem
         if self.trunk.fused is None or left < 0 or tuple(row.tokens[: len(prompt)]) != prompt:
             return None
-        count = self._prompts[prompt]
-        if prompt not in self._stems and count >= MANY and count * len(prompt) >= SAVED:
-            pieces, length = self.cache.find(prompt)
+        count = self._prompts[problem]
+        if problem not in self._stems and count >= MANY and count * len(prompt) >= SAVED:
+            pieces, length = self.cache.find(prompt, reader=lora)
             if length == len(prompt):
-                self._stems[prompt] = Stem(prompt, torch.cat(pieces, 3))
-        return self._stems.get(prompt)
+                self._stems[problem] = Stem(prompt, torch.cat(pieces, 3))
+        return self._stems.get(problem)
 
     def _catch_up(self) -> None:
         """Feed pieces of the rows that are far behind, some at a time, so that the others are not held up for long."""
@@ -243,10 +250,14 @@ class Batch:
         for line, row, fed in zip(tokens, rows, self._fed[chosen].tolist(), strict=True):
             piece = row.tokens[fed : min(fed + width, len(row.tokens) - 1)]
             line[: len(piece)] = piece
-        self.trunk.forward(tokens, self._fed[chosen], *self._stems_of(rows), chosen)
+        self.trunk.forward(tokens, self._fed[chosen], *self._stems_of(rows), chosen, self._worn_by(rows))
         self._fed[chosen] = np.minimum(self._fed[chosen] + width, self._due[chosen] - 1)
         for row in rows:
             self._next_token[row.slot] = row.tokens[self._fed[row.slot]]
+
+    def _worn_by(self, rows: Sequence[Row]) -> Worn | None:
+        """See Trunk.forward."""
+        return worn_by([row.lora for row in rows], self.trunk.device)
 
     def _stems_of(self, rows: Sequence[Row]) -> Shared:
         """How many tokens of each row are in a stem, and which rows have which; see Trunk.forward."""

@@ -19,6 +19,7 @@ import torch
 from policy.base import PolicyStopped, Sampling, Thought
 from policy.budget import Meter
 from policy.codec import Codec
+from policy.lora import Lora
 from policy.rows import Request, Tokens
 from policy.scheduler import Scheduler
 from policy.trunk import Trunk
@@ -58,14 +59,15 @@ class TreeDecoder:
         self._thread: threading.Thread | None = None
 
     async def propose(
-        self, text: str, tokens: Tokens, prompt: int, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int
-    ) -> list[Thought]:
+        self, text: str, tokens: Tokens, prompt: int, k: int, *, sampling: Sampling, seed: int, meter: Meter,
+        first: int, lora: Lora | None = None,
+    ) -> list[Thought]:  # fmt: skip
         """Thoughts number first .. first + k - 1 of the state, whose first `prompt` tokens are not thoughts.
 
-        See Policy.propose. Raises DecoderError.
+        With an adapter, or of the base as it is. See Policy.propose. Raises DecoderError.
         """
         loop = asyncio.get_running_loop()
-        request = Request(text, tokens, prompt, sampling, seed, first, k, meter, loop, loop.create_future())
+        request = Request(text, tokens, prompt, sampling, seed, first, k, meter, loop, loop.create_future(), lora)
         with self._wake:
             if self._failure is not None:
                 raise self._error()

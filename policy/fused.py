@@ -20,6 +20,7 @@ from torch.nn.functional import silu
 from transformers import PreTrainedModel
 
 from policy.kv import SlotCache
+from policy.lora import Worn
 from policy.products import Joined, packs, product
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
@@ -37,6 +38,7 @@ class Aim:
         length: positions [0, length) of the slots are read.
         stems: keys and values [layers, 2, heads, P, dim] of what rows have in common, and which rows: [n], or None
             for all of them.
+        worn: which rows wear which adapters; None if no row does.
     """
 
     at: Tensor
@@ -44,6 +46,7 @@ class Aim:
     slots: Tensor | None
     length: int
     stems: Sequence[tuple[Tensor, Tensor | None]] = ()
+    worn: Worn | None = None
 
 
 class Fused:
@@ -77,16 +80,18 @@ class Fused:
         for layer in self.layers:
             layer.bind(self._pack)
 
-    def __call__(self, tokens: Tensor, aim: Aim) -> Tensor:
-        """Tokens [R, T] -> hidden states after the final norm, [R, T, H]."""
+    def __call__(self, tokens: Tensor, aim: Aim, kv: SlotCache | None = None) -> Tensor:
+        """Tokens [R, T] -> hidden states after the final norm, [R, T, H]; `kv`: in place of its own."""
         rows, width = tokens.shape
-        x = self.embed(tokens).flatten(0, 1).to(self.kv.buffer.dtype)
+        kv = self.kv if kv is None else kv
+        x = self.embed(tokens).flatten(0, 1).to(kv.buffer.dtype)
         angles = aim.at.reshape(-1, 1).float() * self.rope.inv_freq
         cos, sin = (turn(angles).mul_(self.rope.attention_scaling).to(x.dtype) for turn in (torch.cos, torch.sin))
         turns = torch.cat([cos, cos], 1)[:, None], torch.cat([-sin, sin], 1)[:, None]
-        attention = Attention(self.kv, aim, rows, width, self.layers[0].heads)
+        attention = Attention(kv, aim, rows, width, self.layers[0].heads)
+        worn = None if aim.worn is None else aim.worn.by_token(width)
         for number, layer in enumerate(self.layers):
-            x = layer(x, turns, number, attention)
+            x = layer(x, turns, number, attention, worn)
         return _norm(self.norm, x).view(rows, width, -1)
 
 
@@ -108,9 +113,18 @@ class _Layer:
         for joined in (self.read, self.write, self.up, self.down):
             joined.bind(pack)
 
-    def __call__(self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attention) -> Tensor:
+    def __call__(
+        self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attention, worn: Worn | None
+    ) -> Tensor:
         """x: [N, H]; turns: cosines and signed sines [N, 1, dim] -> [N, H]."""
-        drawn = self.read(_norm(self.norms[0], x))
+
+        def through(joined: Joined, entering: Tensor, name: str) -> Tensor:
+            found = joined(entering)
+            if worn is not None:
+                worn.add(found, entering, number, name)
+            return found
+
+        drawn = through(self.read, _norm(self.norms[0], x), "read")
         units = drawn.view(x.shape[0], -1, self.dim)[:, : self.heads + self.kv_heads]
         for norm, part in zip(self.head_norms, (units[:, : self.heads], units[:, self.heads :]), strict=True):
             if norm is not None:
@@ -119,9 +133,9 @@ class _Layer:
         swapped = torch.cat([units[:, :, half:], units[:, :, :half]], 2)
         units.mul_(turns[0]).addcmul_(swapped, turns[1])
         ours = self.heads * self.dim
-        x = self.write(attention(drawn[:, :ours], drawn[:, ours:], number)).add_(x)
-        gate, raised = self.up(_norm(self.norms[1], x)).chunk(2, 1)
-        return self.down(silu(gate).mul_(raised)).add_(x)
+        x = through(self.write, attention(drawn[:, :ours], drawn[:, ours:], number), "write").add_(x)
+        gate, raised = through(self.up, _norm(self.norms[1], x), "up").chunk(2, 1)
+        return through(self.down, silu(gate).mul_(raised), "down").add_(x)
 
 
 class Attention:

@@ -19,7 +19,7 @@ from policy.drawing import Drawing, Mode
 from policy.frontier import Frontier, Frontiers, Partial
 from policy.prefix_cache import PrefixCache
 from policy.reading import Likelihood, Reading
-from policy.rows import Request, Row, Tokens
+from policy.rows import Name, Request, Row
 from policy.sampling import state_key
 from policy.trunk import Trunk
 
@@ -52,7 +52,7 @@ class Scheduler:
         self._kinds = np.array(codec.kinds)
         self.live: defaultdict[Meter, set[Request]] = defaultdict(set)
         self.resolved: list[Request] = []
-        self._priming: dict[Tokens, Row] = {}
+        self._priming: dict[Name, Row] = {}
         self._frontiers: Frontiers[Row] = Frontiers()
         self._asking: defaultdict[Frontier[Row], set[Request]] = defaultdict(set)
         self._moved: set[Frontier[Row]] = set()
@@ -84,14 +84,13 @@ class Scheduler:
         """Start requests whose state has been read before; have the others' states read first."""
         known: list[Request] = []
         for request in requests:
-            request.reading = self.cache.reading(request.tokens)
+            request.reading = self.cache.reading(request.tokens, request.lora)
             if request.reading is not None:
                 known.append(request)
                 continue
-            row = self._priming.get(request.tokens)
+            row = self._priming.get(request.name)
             if row is None:
-                row = Row(request.text, request.tokens, request.prompt, list(request.tokens), Partial((), 0.0, 0.0, 0))
-                self._priming[request.tokens] = row
+                row = self._priming[request.name] = _row(request, Partial((), 0.0, 0.0, 0))
                 self.batch.add(row)
             row.waiting.append(request)
             request.priming = row
@@ -105,7 +104,8 @@ class Scheduler:
 
     def _first_rows(self, request: Request) -> list[Row]:
         if request.sampling is Sampling.DISTINCT:
-            frontier, partial = self._frontiers.find(request.seed, request.tokens, self._asking)
+            frontier, partial = self._frontiers.find(
+                request.seed, request.tokens, self._asking, request.lora)
             request.frontier = frontier
             self._asking[frontier].add(request)
             self._moved.add(frontier)
@@ -139,7 +139,7 @@ class Scheduler:
     def _read(self, rows: Sequence[Row], hidden: Tensor) -> None:
         """The last token of a state was fed in each of these rows: [R, H]."""
         lines = [self._line(row) for row in rows]
-        values = self.trunk.values(hidden, lines)
+        values = self.trunk.values(hidden, lines, [row.lora for row in rows])
         primed: list[Request] = []
         for row, state, line, value in zip(rows, hidden, lines, values, strict=True):
             reading = Reading(state.clone(), line)
@@ -148,7 +148,7 @@ class Scheduler:
             if row.ended:
                 self._finish(row, complete=True, value=value)
             else:
-                self._priming.pop(row.state)
+                self._priming.pop((row.lora, row.state))
                 for request in row.waiting:
                     request.priming, request.reading = None, reading
                 primed += row.waiting
@@ -161,7 +161,7 @@ class Scheduler:
             return row.reading.line.then(row.logprob, row.least)
         if row.reading is not None and row.closed is not None and read == [*row.thought[:-1], self.codec.newline]:
             return row.reading.line.then(*row.closed)
-        return self.trunk.likelihood(row.tokens, row.prompt)  # not drawn, or not as it is read
+        return self.trunk.likelihood(row.tokens, row.prompt, row.lora)  # not drawn, or not as it is read
 
     def _draw(self, slots: NDArray[np.intp], hidden: Tensor) -> None:
         """Draw the next token in each of these slots, after hidden states [n, H]."""
@@ -263,7 +263,7 @@ class Scheduler:
         if request.priming is not None:
             request.priming.waiting.remove(request)
             if not request.priming.waiting:
-                self._priming.pop(request.tokens)
+                self._priming.pop(request.name)
                 self.batch.drop(request.priming)
         for row in request.rows:
             if not row.gone:
@@ -273,6 +273,6 @@ class Scheduler:
 
 def _row(request: Request, partial: Partial) -> Row:
     """A row that goes on from a request's state with the beginning of a thought."""
-    row = Row(request.text, request.tokens, request.prompt, list(request.tokens), partial)
+    row = Row(request.text, request.tokens, request.prompt, list(request.tokens), partial, request.lora)
     row.reading = request.reading
     return row

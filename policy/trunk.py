@@ -14,8 +14,11 @@ from transformers import PreTrainedModel
 from policy.base import BadPolicy
 from policy.fused import Aim, Fused, computes_in
 from policy.kv import SlotCache, Stem
+from policy.lora import Lora, Worn, worn_by
 from policy.reading import CERTAIN, Likelihood
 from policy.value_head import ValueHead
+
+BROKEN = "the policy's weights are broken: its logits are no finite numbers"
 
 
 class Trunk:
@@ -73,7 +76,7 @@ class Trunk:
         tokens = np.arange(4)[None, :] % self.vocabulary
         plain = model(torch.from_numpy(tokens).to(self.device)).logits[0, -1].float()
         if not bool(plain.isfinite().all()):
-            raise BadPolicy("the policy's weights are broken: its logits are no finite numbers")
+            raise BadPolicy(BROKEN)
         if self.fused is not None:
             self.fused.bind()
             if self._agrees(tokens, plain):
@@ -97,6 +100,7 @@ class Trunk:
     def forward(
         self, tokens: NDArray[np.int64], starts: NDArray[np.int64], offsets: NDArray[np.int64] | None = None,
         stems: Sequence[tuple[Stem, Tensor | None]] = (), slots: NDArray[np.int64] | None = None,
+        worn: Worn | None = None,
     ) -> Tensor:  # fmt: skip
         """Feed rows, each from its own position on, for which `kv` must have room.
 
@@ -106,6 +110,7 @@ class Trunk:
             offsets: [R], how many of them are in its stem; None where no row has one.
             stems: and which rows have them, [n]; None for all.
             slots: [R]; None for the slots 0 to R - 1.
+            worn: which rows wear which adapters; None if no row does.
 
         Returns: the last layer's hidden states after the final norm, [R, T, H].
         """
@@ -118,7 +123,7 @@ class Trunk:
         where = None if slots is None else torch.from_numpy(slots).to(self.device)
         ids = torch.from_numpy(tokens).to(self.device)
         if self.fused is not None:
-            return self.fused(ids, Aim(at, mine, where, length, [(stem.kv, some) for stem, some in stems]))
+            return self.fused(ids, Aim(at, mine, where, length, [(stem.kv, some) for stem, some in stems], worn))
         self.kv.aim(at, length, where)
         seen = torch.arange(length, device=self.device) <= at[:, :, None]
         mask = torch.zeros(seen.shape, dtype=self.kv.buffer.dtype, device=self.device)
@@ -133,20 +138,56 @@ class Trunk:
         logprobs: NDArray[np.float32] = self._logits(hidden).log_softmax(-1).cpu().numpy()
         return logprobs
 
-    def values(self, hidden: Tensor, lines: Sequence[Likelihood]) -> Sequence[float | None]:
-        """Hidden states [R, H], likelihoods -> P(a rollout from here ends correct), R; None without a value head."""
-        if self.value_head is None:
-            return [None] * len(hidden)
+    def values(
+        self, hidden: Tensor, lines: Sequence[Likelihood], loras: Sequence[Lora | None]
+    ) -> Sequence[float | None]:
+        """P(a rollout from here ends correct), R; None without a value head.
+
+        Args:
+            hidden: [R, H].
+            lines: R likelihoods.
+            loras: R, whose value head is asked; None for the base's.
+        """
+        values: list[float | None] = [None] * len(hidden)
         likelihoods = torch.tensor(lines, dtype=torch.float32, device=hidden.device)
-        values: list[float] = torch.sigmoid(self.value_head(hidden.float(), likelihoods)).tolist()
+        for lora in dict.fromkeys(loras):
+            head = self._head_of(lora)
+            if head is not None:
+                some = [row for row, other in enumerate(loras) if other is lora]
+                alone = len(some) == len(loras)
+                of = (hidden, likelihoods) if alone else (hidden[some], likelihoods[some])
+                found = torch.sigmoid(head(of[0].float(), of[1])).tolist()
+                for row, value in zip(some, found, strict=True):
+                    values[row] = value
         return values
 
-    def likelihood(self, tokens: Sequence[int], start: int) -> Likelihood:
+    def likelihood(self, tokens: Sequence[int], start: int, lora: Lora | None = None) -> Likelihood:
         """Of tokens[start:], in a forward pass of its own; start is at least 1."""
-        if self.value_head is None or start >= len(tokens):
+        if self._head_of(lora) is None or start >= len(tokens):
             return CERTAIN
         line = torch.tensor([tokens], device=self.device)
-        hidden: Tensor = self.body(input_ids=line, use_cache=False).last_hidden_state
-        logprobs = self._logits(hidden[0, start - 1 : -1]).log_softmax(-1)
+        logprobs = self._logits(self._alone(line, lora)[0, start - 1 : -1]).log_softmax(-1)
         gained = logprobs.gather(1, line[0, start:, None])
         return Likelihood(float(gained.sum()), float(gained.min()))
+
+    @torch.inference_mode()
+    def try_on(self, lora: Lora) -> None:
+        """Raises BadPolicy for broken weights. At any time: touches no slot."""
+        line = torch.arange(4, device=self.device)[None] % self.vocabulary
+        if not bool(self._logits(self._alone(line, lora)).isfinite().all()):
+            raise BadPolicy(BROKEN)
+
+    def _head_of(self, lora: Lora | None) -> ValueHead | None:
+        return self.value_head if lora is None else lora.value_head
+
+    def _alone(self, line: Tensor, lora: Lora | None) -> Tensor:
+        """Hidden states [1, T, H] of a line [1, T], in a forward pass of its own."""
+        if lora is None:
+            hidden: Tensor = self.body(input_ids=line, use_cache=False).last_hidden_state
+            return hidden
+        assert self.fused is not None
+        layers, _, _, heads, _, dim = self.kv.buffer.shape
+        kv = SlotCache(layers, heads, dim, 1, self.kv.buffer.dtype, self.device)
+        kv.reserve(line.shape[1], 0)
+        at = torch.arange(line.shape[1], device=self.device)[None]
+        return self.fused(line, Aim(at, at, None, line.shape[1], worn=worn_by([lora], self.device)), kv)

@@ -9,6 +9,7 @@ import pytest
 
 from policy.base import Sampling
 from policy.budget import Budget
+from policy.lora import Lora
 from policy.reading import Likelihood
 from policy.transformer import Transformer
 from policy.trunk import Trunk
@@ -21,11 +22,11 @@ class Counted:
     def __init__(self, trunk: Trunk) -> None:
         self.count = 0
         self._of = trunk.likelihood
-        trunk.likelihood = self  # type: ignore[assignment,method-assign]
+        trunk.likelihood = self  # type: ignore[method-assign]
 
-    def __call__(self, tokens: Sequence[int], start: int) -> Likelihood:
+    def __call__(self, tokens: Sequence[int], start: int, lora: Lora | None = None) -> Likelihood:
         self.count += start < len(tokens)
-        return self._of(tokens, start)
+        return self._of(tokens, start, lora)
 
 
 @pytest.mark.parametrize("sampling", [Sampling.INDEPENDENT, Sampling.DISTINCT])
