@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.decode.models import SHAPES, write
 from benchmarks.decode.sweeps import Row
 from policy.base import Sampling, Thought
 from policy.budget import Budget, Meter
@@ -21,8 +23,8 @@ from verifiers.domains.countdown import Countdown
 SHIPPED = Path(__file__).resolve().parents[2] / "policy" / "shipped"
 SEARCHES, IN_FLIGHT = 32, 32
 """At once; together they keep 64 sequences and more alive."""
-SIMULATIONS = 100
-"""Of each search of the shipped policy."""
+SIMULATIONS = 60
+"""Of each search."""
 FREE = 10_000
 """Simulations of a policy that costs nothing."""
 
@@ -66,9 +68,9 @@ class Clock:
             setattr(trunk, name, self._timed(getattr(trunk, name)))
 
     def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*args: Any) -> Any:
+        def timed(*args: Any, **more: Any) -> Any:
             started = time.perf_counter()
-            found = call(*args)
+            found = call(*args, **more)
             self.seconds += time.perf_counter() - started
             if call.__name__ == "forward":
                 self.rows, self.passes = self.rows + len(args[0]), self.passes + 1
@@ -78,8 +80,19 @@ class Clock:
 
 
 def overhead(rounds: int) -> Iterator[Row]:
-    """Of Monte Carlo tree searches on problems of countdown, and of one with a policy that costs nothing."""
-    policy = Transformer(str(SHIPPED), threads=1, max_thought_tokens=48, max_batch=64)
+    """Of Monte Carlo tree searches on problems of countdown, by the shipped policy and by larger ones that know nothing;
+    and of one with a policy that costs nothing."""
+    yield _share("shipped policy", SHIPPED, rounds)
+    for shape in ("10M", "30M"):
+        with TemporaryDirectory() as folder:
+            yield _share(shape, write(SHAPES[shape], Path(folder)), 1)
+    free = [_seconds([_search(Free(), Problem("0", "none", "problem", {}), FREE)]) / FREE for _ in range(rounds)]
+    yield {"sweep": "simulations of a policy that costs nothing", "simulations": FREE,
+           "microseconds each": round(1e6 * median(free), 1)}
+
+
+def _share(name: str, folder: Path, rounds: int) -> Row:
+    policy = Transformer(str(folder), threads=1, max_thought_tokens=40, max_batch=64)
     clock = Clock(policy.decoder.scheduler.trunk)
     domain = Countdown(name="countdown6", counts=[6], low=1, high=13, target_low=10, target_high=100)
     problems = iter(domain.problems("validation", 0))
@@ -90,10 +103,8 @@ def overhead(rounds: int) -> Iterator[Row]:
         if number:  # the first one warms up
             shares.append(1 - clock.seconds / seconds)
     policy.close()
-    free = [_seconds([_search(Free(), Problem("0", "none", "problem", {}), FREE)]) / FREE for _ in range(rounds)]
-    yield {"sweep": "search", "live": round(clock.rows / clock.passes),
-           "percent outside the model": round(100 * median(shares), 1),
-           "microseconds of a simulation": round(1e6 * median(free), 1)}
+    return {"sweep": "search", "policy": name, "searches": SEARCHES, "live": round(clock.rows / clock.passes),
+            "percent outside the model": round(100 * median(shares), 1)}
 
 
 async def _search(policy: Any, problem: Problem, simulations: int) -> None:
