@@ -80,8 +80,10 @@ class Clock:
 
 
 def overhead(rounds: int) -> Iterator[Row]:
-    """Of Monte Carlo tree searches on problems of countdown, by the shipped policy and by larger ones that know nothing;
-    and of one with a policy that costs nothing."""
+    """Of Monte Carlo tree searches on problems of countdown, by the shipped policy and by larger ones that know nothing.
+
+    And of one by a policy that costs nothing.
+    """
     yield _share("shipped policy", SHIPPED, rounds)
     for shape in ("10M", "30M"):
         with TemporaryDirectory() as folder:
