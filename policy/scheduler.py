@@ -187,7 +187,7 @@ class Scheduler:
 
     def _pass(self, row: Row) -> None:
         """Tell a walker's frontier what it has left beside its way."""
-        if row.frontier is None or (walk := self.drawing.walk(row)) is None:
+        if row.frontier is None or row.slot < 0 or (walk := self.drawing.walk(row)) is None:  # it may still wait
             return
         row.frontier.passed(walk)
         self._frontiers.expansions += len(walk)
