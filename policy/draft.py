@@ -1,8 +1,8 @@
 """Guesses at what rows draw next, so that one forward pass may feed several tokens of a row.
 
-The noise of a draw is a hash of what it is for, so a guess needs no accept-or-reject rule (Leviathan et al. 2023): every
-token is drawn as always, and a guess is right if it is the one that is drawn. What was fed for wrong ones is of no use
-and is overwritten. So guesses change how soon a thought is there, and nothing of it but rounding.
+The noise of a draw is a hash of what it is for, so a guess needs no rule of acceptance (as in Leviathan et al. 2023):
+every token is drawn as always, and a guess is right if it is the one that is drawn. What was fed for wrong ones is of
+no use and is overwritten. So guesses change how soon a thought is there, and nothing of it but rounding.
 
 They come from n-grams, as in prompt lookup decoding (Saxena 2023): what followed the last few tokens the last time,
 be it in the problem, in the row's own line, or in what any other row has drawn.
