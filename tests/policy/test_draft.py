@@ -96,9 +96,9 @@ async def test_frequencies_are_those_without_guesses(sampling: Sampling, make: M
     for most, seed in ((0, 0), (MOST, draws)):
         policy = make(most, max_thought_tokens=4)
         if sampling is Sampling.INDEPENDENT:
-            thoughts = await ask(policy, STATES[0], draws, sampling, seed)
+            thoughts = await ask(policy, STATES[3], draws, sampling, seed)
         else:
-            found = await asyncio.gather(*(ask(policy, STATES[0], 1, sampling, seed + i) for i in range(draws)))
+            found = await asyncio.gather(*(ask(policy, STATES[3], 1, sampling, seed + i) for i in range(draws)))
             thoughts = [first for (first,) in found]
         counts.append(Counter(told(thought) for thought in thoughts))
     plain, guessing = counts
