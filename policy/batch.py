@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from policy.draft import Drafts
 from policy.drawing import Drawing, Mode
 from policy.kv import Stem
 from policy.lora import Worn, worn_by
@@ -32,12 +33,14 @@ class Batch:
         trunk: the model; its slots bound the rows.
         cache: keys and values by prefix; also remembers the reading of each state.
         drawing: what is drawn in the slots.
+        speculate: most tokens of a row that are fed on the guess that they will be drawn.
     """
 
-    def __init__(self, trunk: Trunk, cache: PrefixCache, drawing: Drawing) -> None:
+    def __init__(self, trunk: Trunk, cache: PrefixCache, drawing: Drawing, speculate: int = 0) -> None:
         self.trunk = trunk
         self.cache = cache
         self.drawing = drawing
+        self.drafts = Drafts(trunk.slots, speculate)
         self.rows: list[Row] = []
         self.waiting: deque[Row] = deque()
         self._leaving = False  # is there a row that has gone and still has its slot?
@@ -45,6 +48,7 @@ class Batch:
         self._fed = np.zeros(trunk.slots, dtype=np.int64)
         self._due = np.zeros(trunk.slots, dtype=np.int64)  # how many tokens there are to feed in all
         self._offset = np.zeros(trunk.slots, dtype=np.int64)
+        self._ahead = np.zeros(trunk.slots, dtype=np.bool_)  # may what was fed on a guess be of use?
         self._prompts: Counter[Name] = Counter()  # of all rows, waiting ones too
         self._stems: dict[Name, Stem] = {}
         self._shared: Shared | None = None  # stems and their rows; None when some have come, gone or moved since
@@ -56,6 +60,8 @@ class Batch:
     def add(self, row: Row) -> None:
         self.waiting.append(row)
         self._prompts[row.problem] += 1
+        if row.primes:
+            self.drafts.read(row.tokens)
 
     def drop(self, row: Row) -> None:
         """Take a row out at the next step; what it has read so far is remembered."""
@@ -96,30 +102,46 @@ class Batch:
         """These are to be fed next."""
         self._next_token[slots] = tokens
         self._due[slots] += 1
+        self.drafts.drew(slots, tokens)
 
-    def feed(self) -> tuple[NDArray[np.intp], Tensor | None]:
-        """Feed one token to every row.
+    def feed(self) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
+        """Feed one token to every row, and those that are guessed to follow it.
 
-        Returns: the slots of rows with nothing left to feed, and the last hidden state of each, [their number, H].
+        Yields: the slots of rows with nothing left to feed, and the last hidden state of each, [their number, H]; once
+            more for those whose next token, drawn meanwhile, was guessed.
         """
         count = len(self.rows)
         if not count:
-            return np.zeros(0, dtype=np.intp), None
+            return
         self.trunk.kv.reserve(int((self._due - self._offset)[:count].max()) + PIECE, count)
         self._catch_up()
         if self._shared is None:
             self._shared, self._worn = self._stems_of(self.rows), self._worn_by(self.rows)
-        starts = self._fed[:count].copy()
-        hidden = self.trunk.forward(self._next_token[:count, None], starts, *self._shared, worn=self._worn)[:, 0]
-        self._fed[:count] += 1
-        there = self._fed[:count] == self._due[:count]
-        if there.all():
-            return np.arange(count), hidden
-        for slot in np.flatnonzero(~there):
-            if not self.rows[slot].gone:
-                self._next_token[slot] = self.rows[slot].tokens[self._fed[slot]]
-        arrived = np.flatnonzero(there)
-        return arrived, hidden[torch.from_numpy(arrived)]
+        tokens = self._line_up(count)
+        hidden = self.trunk.forward(tokens, self._fed[:count].copy(), *self._shared, worn=self._worn)
+        self._ahead[:count] = True
+        slots = np.arange(count)
+        for ahead in range(tokens.shape[1]):
+            if ahead:
+                right = self._next_token[slots] == tokens[slots, ahead]
+                slots = slots[right & self._ahead[slots] & (self._due[slots] > self._fed[slots])]
+            self._fed[slots] += 1
+            there = self._fed[slots] == self._due[slots]
+            for slot in slots[~there]:
+                if not self.rows[slot].gone:
+                    self._next_token[slot] = self.rows[slot].tokens[self._fed[slot]]
+            if there.any():
+                arrived = slots[there]
+                yield arrived, hidden[torch.from_numpy(arrived), ahead] if len(arrived) < count else hidden[:, ahead]
+
+    def _line_up(self, count: int) -> NDArray[np.int64]:
+        """The next token of every row, and guesses at what follows it; what a row has yet to feed is no guess."""
+        guesses = self.drafts.guess(count)
+        width = guesses.shape[1]
+        for slot in np.flatnonzero((self._due - self._fed)[:count] > 1) if width else ():
+            rest = self.rows[slot].tokens[self._fed[slot] + 1 : self._due[slot]][:width]
+            guesses[slot] = [*rest, *guesses[slot, : width - len(rest)]]
+        return np.concatenate([self._next_token[:count, None], guesses], 1)
 
     def seat(self) -> list[Row]:
         """Fill the slots of rows that left: with waiting rows, else with the last ones, so that no hole stays.
@@ -151,6 +173,7 @@ class Batch:
     def _join(self, row: Row, slot: int, fresh: list[Row]) -> None:
         self._load(row, slot)
         self.drawing.seat(row)
+        self.drafts.seat(slot, row.tokens)
         if row.fed == len(row.tokens):
             fresh.append(row)
 
@@ -174,6 +197,7 @@ class Batch:
         if not row.gone:
             self.trunk.kv.copy(row.slot, slot, int(self._fed[row.slot]) - row.offset)
             self.drawing.move(row.slot, slot)
+            self.drafts.move(row.slot, slot)
             for array in (self._next_token, self._fed, self._due, self._offset):
                 array[slot] = array[row.slot]
         row.slot = slot
@@ -182,6 +206,7 @@ class Batch:
         """Give a row its slot and everything that is known of it: all of a state that was read before, else all but
         the last token, which must be fed."""
         self._shared = None
+        self._ahead[slot] = False
         row.slot = slot
         if not self._load_from_origin(row):
             self._load_from_cache(row)

@@ -36,18 +36,20 @@ class TreeDecoder:
 
     Args:
         trunk: the model; used by the decoder's thread alone from now on.
-        codec, max_thought_tokens, cache_bytes, temperature: see Scheduler.
+        codec, max_thought_tokens, cache_bytes, temperature, speculate: see Scheduler.
 
     Attributes:
         scheduler: touched by the decoder's thread alone.
     """
 
     def __init__(
-        self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float = 1.0
+        self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float = 1.0,
+        speculate: int = 0,
     ) -> None:
         self._new_scheduler = partial(
             Scheduler, trunk, codec,
             max_thought_tokens=max_thought_tokens, cache_bytes=cache_bytes, temperature=temperature,
+            speculate=speculate,
         )  # fmt: skip
         self.scheduler = self._new_scheduler()
         self._wake = threading.Condition()

@@ -33,6 +33,7 @@ class Scheduler:
         max_thought_tokens: a thought without an end after that many tokens is cut, and dead.
         cache_bytes: bound of the prefix cache.
         temperature: of INDEPENDENT samples.
+        speculate: see Batch.
 
     Attributes:
         drawing: see Batch.
@@ -41,13 +42,14 @@ class Scheduler:
     """
 
     def __init__(
-        self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float
+        self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float,
+        speculate: int = 0,
     ) -> None:
         self.trunk = trunk
         self.codec = codec
         self.cache = PrefixCache(cache_bytes)
         self.drawing = Drawing(trunk.slots, max_thought_tokens, trunk.vocabulary, temperature, codec.newline)
-        self.batch = Batch(trunk, self.cache, self.drawing)
+        self.batch = Batch(trunk, self.cache, self.drawing, speculate)
         self.max_thought_tokens = max_thought_tokens
         self._kinds = np.array(codec.kinds)
         self.live: defaultdict[Meter, set[Request]] = defaultdict(set)
@@ -70,13 +72,12 @@ class Scheduler:
         self._serve_frontiers()
 
     def step(self) -> None:
-        """Decode one token of every row."""
+        """Decode one token of every row, and those after it that were guessed."""
         fresh = self.batch.seat()
         if fresh:
             hidden = torch.stack([row.reading.hidden for row in fresh if row.reading is not None])
             self._draw(np.array([row.slot for row in fresh]), hidden)
-        arrived, states = self.batch.feed()
-        if states is not None and len(arrived):
+        for arrived, states in self.batch.feed():
             self._arrive(arrived, states)
         self._serve_frontiers()
 
@@ -189,7 +190,7 @@ class Scheduler:
 
     def _pass(self, row: Row) -> None:
         """Tell a walker's frontier what it has left beside its way."""
-        if row.frontier is None or (walk := self.drawing.walk(row)) is None:
+        if row.frontier is None or row.slot < 0 or (walk := self.drawing.walk(row)) is None:  # it may still wait
             return
         row.frontier.passed(walk)
         self._frontiers.expansions += len(walk)

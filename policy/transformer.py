@@ -46,6 +46,8 @@ class Transformer:
         cache_mb: bound of the prefix cache, in MiB.
         temperature: of INDEPENDENT samples; their log-probabilities are reported at temperature 1.
         revision: of a model on the hub.
+        speculate: most tokens of a thought that are guessed from earlier text and fed at once; 0 for none. What is
+            drawn stays the same. It is worth most while few thoughts are under way.
 
     Attributes:
         version: a hash of the files of base, adapter and value head, or of the hub's name and commit.
@@ -58,12 +60,14 @@ class Transformer:
         self, path: str, adapter: str | None = None, value_head: str | None = None, *, merge: bool = True,
         threads: int | None = None, dtype: str = "float32", device: str = "cpu", max_thought_tokens: int = 64,
         max_batch: int = 256, cache_mb: int = 256, temperature: float = 1.0, revision: str | None = None,
+        speculate: int = 0,
     ) -> None:  # fmt: skip
         threads = _cores() if threads is None else threads
-        if not 0 < temperature < math.inf or cache_mb < 0 or min(max_thought_tokens, max_batch, threads) < 1:
+        least = min(max_thought_tokens, max_batch, threads)
+        if not 0 < temperature < math.inf or least < 1 or min(cache_mb, speculate) < 0:
             raise BadPolicy(
-                "a policy's threads, max_thought_tokens and max_batch must be at least 1, cache_mb at least 0, "
-                "and its temperature above 0"
+                "a policy's threads, max_thought_tokens and max_batch must be at least 1, cache_mb and speculate "
+                "at least 0, and its temperature above 0"
             )
         if threads > MAX_THREADS:  # OpenMP would end the process where it cannot have so many
             raise BadPolicy(f"{threads} threads (policy.threads or OMP_NUM_THREADS); at most {MAX_THREADS} are allowed")
@@ -96,7 +100,7 @@ class Transformer:
                             f"context of {trunk.context} tokens")
         self.decoder = TreeDecoder(
             trunk, self._codec, max_thought_tokens=max_thought_tokens,
-            cache_bytes=cache_mb << 20, temperature=temperature,
+            cache_bytes=cache_mb << 20, temperature=temperature, speculate=speculate,
         )  # fmt: skip
 
     async def propose(

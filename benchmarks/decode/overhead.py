@@ -80,7 +80,7 @@ class Clock:
 
 
 def overhead(rounds: int) -> Iterator[Row]:
-    """Of Monte Carlo tree searches on problems of countdown, by the shipped policy and by larger ones that know nothing.
+    """Of Monte Carlo tree searches on problems of countdown: by the shipped policy, by larger ones that know nothing.
 
     And of one by a policy that costs nothing.
     """
