@@ -225,7 +225,7 @@ def test_documented_files_exist() -> None:
 def requirements() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    return [Requirement(line) for line in [*project["dependencies"], *extras["dev"], *extras["gym"]]]
+    return [Requirement(line) for line in [*project["dependencies"], *extras["dev"], *extras["gym"], *extras["bench"]]]
 
 
 def test_every_dependency_is_pinned_within_its_range() -> None:

@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.decode.adapters import by_adapters
+from benchmarks.decode.engines import presence
+from benchmarks.decode.engines.guard import against_llama_cpp
 from benchmarks.decode.guards import Guard, against_generate, against_the_machine, two_processes, worker
 from benchmarks.decode.overhead import overhead
 from benchmarks.decode.page import write_page
@@ -29,6 +31,7 @@ def quick(rounds: int) -> Iterator[Guard]:
         yield from against_generate("shipped", rounds, torch.float32)
         yield against_the_machine("shipped", rounds, 0.4)
         yield against_the_machine("30M", rounds, 0.75)
+        yield from against_llama_cpp("shipped", rounds)
     yield two_processes("shipped", rounds)
 
 
@@ -36,6 +39,7 @@ def sweeps(rounds: int) -> Iterator[Row]:
     """All that is measured besides."""
     with OneCore(0):
         yield machine()
+        yield from presence()
         for shape, most in (("1M", 1024), ("shipped", 1024), ("10M", 1024), ("30M", 256), ("0.5B", 16)):
             yield from by_live(shape, most, rounds if most > 16 else 1)
         yield from by_prefix("shipped", rounds)

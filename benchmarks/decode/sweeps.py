@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.decode.arms import Arm, Generate, Tree
+from benchmarks.decode.engines import here
 from benchmarks.decode.models import SHAPES, write
 from benchmarks.decode.roofline import copy_rate, product_rate
 from benchmarks.decode.work import Work, leaves
@@ -32,13 +33,17 @@ def machine() -> Row:
 
 
 def by_live(shape: str, most: int, rounds: int) -> Iterator[Row]:
-    """Ragged thoughts after a prompt of 200 tokens; `generate` in batches of as many, where that can be waited for."""
+    """Ragged thoughts after a prompt of 200 tokens; `generate` in batches of as many, where that can be waited for, and
+    other engines that are here."""
     with TemporaryDirectory() as folder:
         place = write(SHAPES[shape], Path(folder))
         arms: dict[str, Arm] = {"tree": Tree(place, threads=1), "tree, distinct": Tree(
             place, Sampling.DISTINCT, threads=1)}
+        engines = {engine: engine.load()(place) for engine in here()}
         for live in (live for live in LIVE if live <= most):
-            for name, arm in {**arms, **({"generate": Generate(place, live)} if live <= 256 else {})}.items():
+            others = {engine.name: arm for engine, arm in engines.items() if live <= engine.most}
+            single = {"generate": Generate(place, live)} if live <= 256 else {}
+            for name, arm in {**arms, **single, **others}.items():
                 count = live if name == "generate" else min(4 * live, max(64, live))
                 some = [_work(count, live, 200, number) for number in range(rounds)]
                 yield {"sweep": "live sequences", "shape": shape, "live": live, "arm": name, **_rates(arm, some)}
