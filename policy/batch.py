@@ -15,6 +15,7 @@ from policy.kv import Stem
 from policy.prefix_cache import PrefixCache
 from policy.reading import Reading
 from policy.rows import Row, Tokens
+from policy.transfers import send
 from policy.trunk import Trunk
 
 PIECE = 64  # tokens of one row fed at once while it catches up
@@ -114,7 +115,7 @@ class Batch:
             if not self.rows[slot].gone:
                 self._next_token[slot] = self.rows[slot].tokens[self._fed[slot]]
         arrived = np.flatnonzero(there)
-        return arrived, hidden[torch.from_numpy(arrived)]
+        return arrived, hidden[send(arrived, hidden.device)]
 
     def seat(self) -> list[Row]:
         """Fill the slots of rows that left: with waiting rows, else with the last ones, so that no hole stays.
@@ -258,5 +259,5 @@ class Batch:
             if row.stem is not None:
                 by_stem[row.stem].append(index)
         offsets = np.array([row.offset for row in rows], dtype=np.int64)
-        return offsets, [(stem, None if len(some) == len(rows) else torch.tensor(some, device=self.trunk.device))
+        return offsets, [(stem, None if len(some) == len(rows) else send(np.array(some), self.trunk.device))
                          for stem, some in by_stem.items()]

@@ -10,7 +10,7 @@ copied nor read for every row.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from policy.kv import SlotCache
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
+Attend = Callable[[Tensor, Tensor, int], Tensor]  # see Attention.__call__
 ROPES = {"default", "linear", "llama3", "yarn"}  # whose frequencies do not depend on the length of a line
 
 
@@ -78,14 +79,18 @@ class Fused:
     def __call__(self, tokens: Tensor, aim: Aim) -> Tensor:
         """Tokens [R, T] -> hidden states after the final norm, [R, T, H]."""
         rows, width = tokens.shape
-        x = self.embed(tokens).flatten(0, 1).to(self.kv.buffer.dtype)
-        angles = aim.at.reshape(-1, 1).float() * self.rope.inv_freq
+        attention = Attention(self.kv, aim, rows, width, self.layers[0].heads)
+        return self.run(tokens.flatten(), aim.at.reshape(-1), attention).view(rows, width, -1)
+
+    def run(self, tokens: Tensor, at: Tensor, attention: Attend) -> Tensor:
+        """Tokens [N] at positions [N] of their lines -> hidden states after the final norm, [N, H]."""
+        x = self.embed(tokens).to(self.kv.buffer.dtype)
+        angles = at[:, None].float() * self.rope.inv_freq
         cos, sin = (turn(angles).mul_(self.rope.attention_scaling).to(x.dtype) for turn in (torch.cos, torch.sin))
         turns = cos[:, None, None], torch.stack([-sin, sin], 1)[:, None]
-        attention = Attention(self.kv, aim, rows, width, self.layers[0].heads)
         for number, layer in enumerate(self.layers):
             layer(x, turns, number, attention)
-        return _norm(self.norm, x).view(rows, width, -1)
+        return _norm(self.norm, x)
 
 
 class _Layer:
@@ -106,7 +111,7 @@ class _Layer:
         self.read.bind()
         self.up.bind()
 
-    def __call__(self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attention) -> None:
+    def __call__(self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attend) -> None:
         """x: [N, H], in place; turns: cosines [N, 1, 1, dim / 2] and signed sines [N, 1, 2, dim / 2]."""
         drawn = self.read(_norm(self.norms[0], x))
         units = drawn.view(len(x), -1, 2, self.dim // 2)[:, : self.heads + self.kv_heads]
