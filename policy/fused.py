@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, rms_norm, silu
+from torch.nn.functional import rms_norm, silu
 from transformers import PreTrainedModel
 
 from policy.kv import SlotCache
+from policy.products import Joined, packs, product
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
 Attend = Callable[[Tensor, Tensor, int], Tensor]  # see Attention.__call__
@@ -60,6 +61,7 @@ class Fused:
         self.kv, self.embed, self.norm = kv, body.embed_tokens, body.norm
         self.rope = body.rotary_emb
         self.layers = [_Layer(layer) for layer in body.layers]
+        self._pack = packs(body.layers)
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
@@ -72,9 +74,9 @@ class Fused:
         return config.model_type in FAMILIES and config.hidden_act == "silu" and rope in ROPES and plain
 
     def bind(self) -> None:
-        """Weights that a module was given in place of its own are used from now on."""
+        """What the modules' weights have become is used from now on."""
         for layer in self.layers:
-            layer.bind()
+            layer.bind(self._pack)
 
     def __call__(self, tokens: Tensor, aim: Aim) -> Tensor:
         """Tokens [R, T] -> hidden states after the final norm, [R, T, H]."""
@@ -87,14 +89,14 @@ class Fused:
         x = self.embed(tokens).to(self.kv.buffer.dtype)
         angles = at[:, None].float() * self.rope.inv_freq
         cos, sin = (turn(angles).mul_(self.rope.attention_scaling).to(x.dtype) for turn in (torch.cos, torch.sin))
-        turns = cos[:, None, None], torch.stack([-sin, sin], 1)[:, None]
+        turns = torch.cat([cos, cos], 1)[:, None], torch.cat([-sin, sin], 1)[:, None]
         for number, layer in enumerate(self.layers):
-            layer(x, turns, number, attention)
+            x = layer(x, turns, number, attention)
         return _norm(self.norm, x)
 
 
 class _Layer:
-    """Attention and feed-forward of one layer; changes its input into its output."""
+    """Attention and feed-forward of one layer."""
 
     def __init__(self, layer: Any) -> None:
         attention, mlp = layer.self_attn, layer.mlp
@@ -104,27 +106,27 @@ class _Layer:
         self.heads = attention.q_proj.out_features // self.dim
         self.kv_heads = attention.k_proj.out_features // self.dim
         self.read = Joined([attention.q_proj, attention.k_proj, attention.v_proj])
-        self.write = attention.o_proj
-        self.up, self.down = Joined([mlp.gate_proj, mlp.up_proj]), mlp.down_proj
+        self.write = Joined([attention.o_proj])
+        self.up, self.down = Joined([mlp.gate_proj, mlp.up_proj]), Joined([mlp.down_proj])
 
-    def bind(self) -> None:
-        self.read.bind()
-        self.up.bind()
+    def bind(self, pack: bool) -> None:
+        for joined in (self.read, self.write, self.up, self.down):
+            joined.bind(pack)
 
-    def __call__(self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attend) -> None:
-        """x: [N, H], in place; turns: cosines [N, 1, 1, dim / 2] and signed sines [N, 1, 2, dim / 2]."""
+    def __call__(self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attend) -> Tensor:
+        """x: [N, H]; turns: cosines and signed sines [N, 1, dim] -> [N, H]."""
         drawn = self.read(_norm(self.norms[0], x))
-        units = drawn.view(len(x), -1, 2, self.dim // 2)[:, : self.heads + self.kv_heads]
+        units = drawn.view(len(x), -1, self.dim)[:, : self.heads + self.kv_heads]
         for norm, part in zip(self.head_norms, (units[:, : self.heads], units[:, self.heads :]), strict=True):
             if norm is not None:
-                part.copy_(_norm(norm, part.flatten(2)).view_as(part))
-        swapped = units.flip(2)
+                part.copy_(_norm(norm, part))
+        half = self.dim // 2
+        swapped = torch.cat([units[:, :, half:], units[:, :, :half]], 2)
         units.mul_(turns[0]).addcmul_(swapped, turns[1])
         ours = self.heads * self.dim
-        _add(x, attention(drawn[:, :ours], drawn[:, ours:], number), self.write)
-        width = self.down.in_features
-        raised = self.up(_norm(self.norms[1], x))
-        _add(x, silu(raised[:, :width]).mul_(raised[:, width:]), self.down)
+        x = self.write(attention(drawn[:, :ours], drawn[:, ours:], number)).add_(x)
+        gate, raised = self.up(_norm(self.norms[1], x)).chunk(2, 1)
+        return self.down(silu(gate).mul_(raised)).add_(x)
 
 
 class Attention:
@@ -138,7 +140,6 @@ class Attention:
         self._kv, self._aim, self._rows, self._width = kv, aim, rows, width
         _, _, slots, self._kv_heads, room, self._dim = kv.buffer.shape
         self._group = heads // self._kv_heads
-        self._scale = 1 / math.sqrt(self._dim)
         device = aim.own.device
         numbers = torch.arange(rows, device=device) if aim.slots is None else aim.slots
         planes = torch.arange(2, device=device)[:, None] * slots * self._kv_heads
@@ -147,91 +148,50 @@ class Attention:
         self._places = rooms.reshape(-1)  # of each row's, token's, plane's and head's vector in a layer's buffer
         unseen = torch.arange(aim.length, device=device) > aim.own[:, :, None]
         mask = torch.zeros(unseen.shape, dtype=kv.buffer.dtype, device=device).masked_fill_(unseen, -math.inf)
-        shape = rows, self._kv_heads, self._group if width > 1 else 1, width, aim.length  # one token: it broadcasts
-        self._mask = mask[:, None, None].expand(shape).reshape(rows * self._kv_heads, -1, aim.length)
+        self._mask = mask if width == 1 else mask.repeat(1, self._group, 1)  # one token: it broadcasts
         self._longest = max((stem.shape[3] for stem, _ in aim.stems), default=0)
 
     def __call__(self, queries: Tensor, new: Tensor, layer: int) -> Tensor:
         """Queries [N, heads * dim], new keys and values [N, 2 * kv heads * dim] -> [N, heads * dim]."""
-        buffer = self._kv.buffer[layer]
+        buffer, aim = self._kv.buffer[layer], self._aim
         buffer.view(-1, self._dim).index_copy_(0, self._places, new.reshape(-1, self._dim))
-        aim, rows, each = self._aim, self._rows, self._group * self._width
-        keys, values = (plane[: rows] if aim.slots is None else plane[aim.slots] for plane in buffer)
-        keys, values = (part[:, :, : aim.length].flatten(0, 1) for part in (keys, values))
-        queries = queries.reshape(rows, self._width, self._kv_heads, self._group, self._dim)
-        queries = queries.permute(0, 2, 3, 1, 4).reshape(rows * self._kv_heads, each, self._dim)
-        scores = torch.baddbmm(self._mask, queries, keys.transpose(1, 2), alpha=self._scale)
-        if aim.stems:
-            scores = torch.cat([self._stem_scores(queries, layer), scores], -1)
+        keys, values = (plane[: self._rows] if aim.slots is None else plane[aim.slots] for plane in buffer)
+        split = self._rows, self._width, self._kv_heads, self._group, self._dim
+        queries = (queries * (1 / math.sqrt(self._dim))).view(split).permute(2, 0, 3, 1, 4)
+        queries = queries.reshape(self._kv_heads, self._rows, -1, self._dim)
+        found = [self._head(queries[head], keys[:, head, : aim.length], values[:, head, : aim.length],
+                            [stem[layer, :, head] for stem, _ in aim.stems]) for head in range(self._kv_heads)]
+        heads = found[0][None] if len(found) == 1 else torch.stack(found)
+        heads = heads.view(self._kv_heads, self._rows, self._group, self._width, self._dim)
+        return heads.permute(1, 3, 0, 2, 4).reshape(self._rows * self._width, -1)
+
+    def _head(self, queries: Tensor, keys: Tensor, values: Tensor, stems: Sequence[Tensor]) -> Tensor:
+        """Of one head of keys and values, whose queries are rows of one product.
+
+        Queries [R, Q, dim], keys and values in the slots [R, length, dim], and of stems [2, P, dim] -> [R, Q, dim].
+        """
+        scores = torch.baddbmm(self._mask, queries, keys.transpose(1, 2))
+        if stems:
+            scores = torch.cat([self._stem_scores(queries, [stem[0] for stem in stems]), scores], -1)
         weights = torch.softmax(scores, -1, dtype=torch.float32).to(queries.dtype)
         found = torch.bmm(weights[..., self._longest :], values)
-        for stem, some in aim.stems:
-            self._add_stem(found, weights[..., : stem.shape[3]], stem[layer, 1], some)
-        found = found.view(rows, self._kv_heads, self._group, self._width, self._dim).permute(0, 3, 1, 2, 4)
-        return found.reshape(rows * self._width, -1)
+        for stem, (_, some) in zip(stems, self._aim.stems, strict=True):
+            mine = weights[..., : stem.shape[1]]
+            if some is None:
+                found.add_(_shared(mine, stem[1].t()))
+            else:
+                found.index_add_(0, some, _shared(mine[some], stem[1].t()))
+        return found
 
-    def _stem_scores(self, queries: Tensor, layer: int) -> Tensor:
-        """Queries [R * kv heads, Q, dim] -> [R * kv heads, Q, longest stem]; what a row has no stem for is unseen."""
-        aim, shape = self._aim, (self._rows, self._kv_heads, queries.shape[1], self._longest)
-        if len(aim.stems) == 1 and aim.stems[0][1] is None:
-            return self._together(queries, aim.stems[0][0][layer, 0].transpose(1, 2)).mul_(self._scale)
-        scores = queries.new_full(shape, -math.inf)
-        for stem, some in aim.stems:
-            of = queries.view(*shape[:3], self._dim)
-            mine = self._together((of if some is None else of[some]).flatten(0, 1), stem[layer, 0].transpose(1, 2))
-            mine = mine.mul_(self._scale).view(-1, *shape[1:3], stem.shape[3])
-            scores[slice(None) if some is None else some, :, :, : stem.shape[3]] = mine
-        return scores.flatten(0, 1)
-
-    def _add_stem(self, found: Tensor, weights: Tensor, values: Tensor, some: Tensor | None) -> None:
-        if some is None:
-            found.add_(self._together(weights, values))
-            return
-        shape = self._rows, self._kv_heads, weights.shape[1]
-        mine = self._together(weights.reshape(*shape, -1)[some].flatten(0, 1), values)
-        found.view(*shape, self._dim).index_add_(0, some, mine.view(-1, *shape[1:], self._dim))
-
-    def _together(self, left: Tensor, right: Tensor) -> Tensor:
-        """[r * kv heads, Q, a] times [kv heads, a, b], a product for each head -> [r * kv heads, Q, b]."""
-        if self._kv_heads == 1:
-            return torch.mm(left.reshape(-1, left.shape[2]), right[0]).view(*left.shape[:2], -1)
-        count = len(left) // self._kv_heads
-        heads = left.reshape(count, self._kv_heads, *left.shape[1:]).transpose(0, 1).flatten(1, 2)
-        product = torch.bmm(heads, right).view(self._kv_heads, count, left.shape[1], -1)
-        return product.transpose(0, 1).flatten(0, 1)
-
-
-class Joined:
-    """Linear layers of one input as one product, whose weights they keep views of."""
-
-    def __init__(self, parts: Sequence[nn.Linear]) -> None:
-        self.parts = parts
-        self.weight = torch.empty(0)
-        self.bias: Tensor | None = None
-        self._join()
-
-    def _join(self) -> None:
-        self.weight = torch.cat([part.weight.data for part in self.parts])
-        biases = [part.bias for part in self.parts]
-        self.bias = None if any(bias is None for bias in biases) else torch.cat([bias.data for bias in biases])
-        at = 0
-        for part in self.parts:
-            mine = slice(at, at + part.out_features)
-            part.weight.data = self.weight[mine]
-            if self.bias is not None:
-                part.bias.data = self.bias[mine]
-            at = mine.stop
-
-    def bind(self) -> None:
-        """Join anew where a part was given other tensors."""
-        mine = {tensor.untyped_storage().data_ptr() for tensor in (self.weight, self.bias) if tensor is not None}
-        theirs = {p.untyped_storage().data_ptr() for part in self.parts for p in (part.weight, part.bias)
-                  if p is not None}
-        if theirs != mine:
-            self._join()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
+    def _stem_scores(self, queries: Tensor, stems: Sequence[Tensor]) -> Tensor:
+        """Queries [R, Q, dim], keys [P, dim] -> [R, Q, longest stem]; what a row has no stem for is unseen."""
+        if len(stems) == 1 and self._aim.stems[0][1] is None:
+            return _shared(queries, stems[0])
+        scores = queries.new_full((*queries.shape[:2], self._longest), -math.inf)
+        for keys, (_, some) in zip(stems, self._aim.stems, strict=True):
+            mine = _shared(queries if some is None else queries[some], keys)
+            scores[slice(None) if some is None else some, :, : len(keys)] = mine
+        return scores
 
 
 def computes_in(model: PreTrainedModel) -> torch.dtype:
@@ -242,15 +202,16 @@ def computes_in(model: PreTrainedModel) -> torch.dtype:
     return torch.float32 if model.device.type == "cpu" else model.dtype
 
 
+def _shared(x: Tensor, weight: Tensor) -> Tensor:
+    """[R, Q, in] times the transpose of one [out, in] -> [R, Q, out]."""
+    return product(x.reshape(-1, x.shape[2]), weight).view(*x.shape[:2], -1)
+
+
 def _norm(module: Any, x: Tensor) -> Tensor:
-    return rms_norm(x, module.weight.shape, module.weight.to(x.dtype), module.variance_epsilon)
-
-
-def _add(x: Tensor, y: Tensor, through: nn.Linear) -> None:
-    """x += through(y), in place."""
-    if through.weight.dtype != x.dtype:
-        x.add_(linear(y.to(through.weight.dtype), through.weight))
-    else:
-        x.addmm_(y, through.weight.t())
-    if through.bias is not None:
-        x.add_(through.bias)
+    """Root mean square normalisation, in fewer operations than torch's own on a CPU; on a GPU that is a single one."""
+    if x.is_cuda:
+        return rms_norm(x, module.weight.shape, module.weight.to(x.dtype), module.variance_epsilon)
+    size = x.shape[-1]
+    norms = torch.linalg.vector_norm(x, 2, -1, True).square_().add_(size * module.variance_epsilon).rsqrt_()
+    normed: Tensor = (x * norms.mul_(math.sqrt(size))).mul_(module.weight)
+    return normed

@@ -73,6 +73,9 @@ def write(shape: Shape, folder: Path, *, endless: bool = False, dtype: torch.dty
     torch.manual_seed(0)
     model = new(shape, len(tokenizer)).to(dtype)
     with torch.no_grad():
+        for layer in model.base_model.layers:  # what they add is little, so that the next direction stays
+            layer.self_attn.o_proj.weight *= 0.1
+            layer.mlp.down_proj.weight *= 0.1
         # A direction that all hidden states have, of a length of about sqrt(H) there: it says how likely a token is.
         likely = model.get_input_embeddings().weight[:, 0]
         likely[:] = 1.0

@@ -129,6 +129,7 @@ def test_weights_stay_the_models_own(model: PreTrainedModel) -> None:
     assert torch.allclose(found[0], whole(model, line), atol=2e-4)
     before = found
     layer.self_attn.v_proj.weight.mul_(0.5)
+    trunk.check(model)
     after = trunk.forward(np.array([line]), np.zeros(1, dtype=np.int64), slots=np.zeros(1, dtype=np.int64))
     assert torch.allclose(after[0], whole(model, line), atol=2e-4) and not torch.allclose(before, after)
 
