@@ -48,7 +48,7 @@ class Scheduler:
         self.trunk = trunk
         self.codec = codec
         self.cache = PrefixCache(cache_bytes)
-        kind = Drawing if trunk.device.type == "cpu" else DeviceDrawing
+        kind = Drawing if trunk.device.type == "cpu" and trunk.static is None else DeviceDrawing
         self.drawing = kind(trunk.slots, max_thought_tokens, trunk.vocabulary, temperature)
         self.batch = Batch(trunk, self.cache, self.drawing)
         self.max_thought_tokens = max_thought_tokens

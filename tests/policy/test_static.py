@@ -1,7 +1,7 @@
 """Static steps, which a GPU replays, against the eager layers: here they run as they are, on a CPU.
 
-FlashAttention has no kernel for a CPU. A stand-in that does what it is documented to do takes its place, so that what is
-said to it is tested: which queries belong to which keys.
+FlashAttention has no kernel for a CPU. A stand-in that does what it is documented to do takes its place, so that what
+is said to it is tested: which queries belong to which keys.
 """
 
 from __future__ import annotations
