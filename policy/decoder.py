@@ -19,6 +19,7 @@ import torch
 from policy.base import PolicyStopped, Sampling, Thought
 from policy.budget import Meter
 from policy.codec import Codec
+from policy.device_scheduler import DeviceScheduler
 from policy.rows import Request, Tokens
 from policy.scheduler import Scheduler
 from policy.trunk import Trunk
@@ -44,8 +45,9 @@ class TreeDecoder:
     def __init__(
         self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float = 1.0
     ) -> None:
+        kind = Scheduler if trunk.device.type == "cpu" and trunk.static is None else DeviceScheduler
         self._new_scheduler = partial(
-            Scheduler, trunk, codec,
+            kind, trunk, codec,
             max_thought_tokens=max_thought_tokens, cache_bytes=cache_bytes, temperature=temperature,
         )  # fmt: skip
         self.scheduler = self._new_scheduler()

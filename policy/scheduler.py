@@ -15,14 +15,12 @@ from policy.base import Sampling, Thought
 from policy.batch import Batch
 from policy.budget import Meter
 from policy.codec import END, STOP, Codec
-from policy.device_drawing import DeviceDrawing
 from policy.drawing import Drawing, Mode
 from policy.frontier import Frontier, Frontiers, Partial
 from policy.prefix_cache import PrefixCache
 from policy.reading import Likelihood, Reading
 from policy.rows import Request, Row, Tokens
 from policy.sampling import state_key
-from policy.transfers import send
 from policy.trunk import Trunk
 
 
@@ -42,14 +40,15 @@ class Scheduler:
         resolved: requests that are, until somebody takes them; `result()` is what they get.
     """
 
+    draws: type[Drawing] = Drawing
+
     def __init__(
         self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float
     ) -> None:
         self.trunk = trunk
         self.codec = codec
         self.cache = PrefixCache(cache_bytes)
-        kind = Drawing if trunk.device.type == "cpu" and trunk.static is None else DeviceDrawing
-        self.drawing = kind(trunk.slots, max_thought_tokens, trunk.vocabulary, temperature)
+        self.drawing = self.draws(trunk.slots, max_thought_tokens, trunk.vocabulary, temperature)
         self.batch = Batch(trunk, self.cache, self.drawing)
         self.max_thought_tokens = max_thought_tokens
         self._kinds = np.array(codec.kinds)
@@ -135,17 +134,14 @@ class Scheduler:
             self._draw(slots, hidden)
             return
         ended = [(self.batch.rows[slot], hidden[index]) for index, slot in enumerate(slots) if over[index]]
-        rows, states = [row for row, _ in ended], torch.stack([state for _, state in ended])
-        lines = [self._line(row) for row in rows]
-        values = self.trunk.values(states, lines)  # on a GPU they come with the tokens that are drawn meanwhile
         if not over.all():
-            self._draw(slots[~over], hidden[send(np.flatnonzero(~over), hidden.device)])
-        self._read(rows, states, lines, values())
+            self._draw(slots[~over], hidden[torch.from_numpy(np.flatnonzero(~over))])
+        self._read([row for row, _ in ended], torch.stack([state for _, state in ended]))
 
-    def _read(
-        self, rows: Sequence[Row], hidden: Tensor, lines: Sequence[Likelihood], values: Sequence[float | None]
-    ) -> None:
+    def _read(self, rows: Sequence[Row], hidden: Tensor) -> None:
         """The last token of a state was fed in each of these rows: [R, H]."""
+        lines = [self._line(row) for row in rows]
+        values = self.trunk.values(hidden, lines)()
         primed: list[Request] = []
         for row, state, line, value in zip(rows, hidden, lines, values, strict=True):
             reading = Reading(state.clone(), line)

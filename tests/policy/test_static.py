@@ -19,7 +19,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from policy.base import Sampling, Thought
 from policy.budget import Budget
-from policy.device_drawing import DeviceDrawing
+from policy.device_scheduler import DeviceScheduler
 from policy.kv import Stem
 from policy.slot_attention import Flash, Products
 from policy.static import ROWS, STEM_TOKENS, STEMS, TOLERANCE, StaticStep, bucket, checked, disagreement
@@ -195,18 +195,20 @@ async def test_the_decoder_draws_the_same_thoughts(
     drawn: list[list[Thought]] = []
     for on_device in (False, True):
         policy = Transformer(str(tiny_folder()), threads=1, max_thought_tokens=12, max_batch=40)
-        scheduler = policy.decoder.scheduler
+        trunk = policy.decoder.scheduler.trunk
         if on_device:
             with torch.inference_mode():
-                scheduler.trunk.static = static(scheduler.trunk, kind)
-            scheduler.drawing = scheduler.batch.drawing = DeviceDrawing(40, 12, scheduler.trunk.vocabulary, 1.0)
+                trunk.static = static(trunk, kind)
+            policy.decoder.scheduler = DeviceScheduler(
+                trunk, policy._codec, max_thought_tokens=12, cache_bytes=1 << 28, temperature=1.0
+            )
         for seed in (3, 4):
             found = await asyncio.gather(*(
                 policy.propose(s, 3, sampling=sampling, seed=seed, meter=Budget(seconds=60).start()) for s in states
             ))
         drawn.append([thought for thoughts in found for thought in thoughts])
         if on_device:
-            keys = scheduler.trunk.static.graphs.keys
+            keys = trunk.static.graphs.keys
             assert {key[2] is not None for key in keys} == {True, False}  # with and without stems
         policy.close()
     assert [t.text for t in drawn[0]] == [t.text for t in drawn[1]]
