@@ -106,11 +106,14 @@ def load_policy(
 
 
 def _with_experts(policy: Policy, plain: Config, adapters: Mapping[str, str], occurring: Collection[str]) -> Policy:
-    """Every expert is a whole model, so one that nobody will ask is only named, which refuses what cannot be worn."""
+    """Every expert is a whole model, or shares the policy's if adapters are not merged. One that nobody will ask is
+    only named, which refuses what cannot be worn."""
     name_of = getattr(policy, "named", None)
     needed = [name for name in adapters if name in occurring or name_of is None]
     absent = {name: name_of(path) for name, path in adapters.items() if name_of is not None and name not in needed}
-    experts = {name: make("policy", {**dict(plain), "adapter": adapters[name]}) for name in needed}
+    beside = None if getattr(policy, "merge", True) else getattr(policy, "beside", None)
+    experts = {name: make("policy", {**dict(plain), "adapter": adapters[name]}) if beside is None
+               else beside(adapters[name]) for name in needed}
     return Experts(policy, experts, absent)
 
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 # What may change between an interruption and the resumption: who works, and how far, not what comes of it.
 FREE = ("run", "threads", "ray", "curves", "scalars", "policy.threads", "policy.max_batch", "policy.cache_mb",
+        "policy.speculate",
         *(f"selfplay.{name}" for name in ("generations", "pool", "layout", "workers", "cpus", "gpus", "policies",
                                           "policy_cpus", "concurrent", "chunk", "in_flight", "stall_seconds",
                                           "start_seconds")))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from policy.draft import Drafts
 from policy.drawing import Drawing, Mode
 from policy.kv import Stem
+from policy.lora import Worn, worn_by
 from policy.prefix_cache import PrefixCache
 from policy.reading import Reading
-from policy.rows import Row, Tokens
+from policy.rows import Name, Row
 from policy.transfers import send
 from policy.trunk import Trunk
 
@@ -32,12 +34,14 @@ class Batch:
         trunk: the model; its slots bound the rows.
         cache: keys and values by prefix; also remembers the reading of each state.
         drawing: what is drawn in the slots.
+        speculate: most tokens of a row that are fed on the guess that they will be drawn.
     """
 
-    def __init__(self, trunk: Trunk, cache: PrefixCache, drawing: Drawing) -> None:
+    def __init__(self, trunk: Trunk, cache: PrefixCache, drawing: Drawing, speculate: int = 0) -> None:
         self.trunk = trunk
         self.cache = cache
         self.drawing = drawing
+        self.drafts = Drafts(trunk.slots, speculate)
         self.rows: list[Row] = []
         self.waiting: deque[Row] = deque()
         self._leaving = False  # is there a row that has gone and still has its slot?
@@ -45,9 +49,11 @@ class Batch:
         self._fed = np.zeros(trunk.slots, dtype=np.int64)
         self._due = np.zeros(trunk.slots, dtype=np.int64)  # how many tokens there are to feed in all
         self._offset = np.zeros(trunk.slots, dtype=np.int64)
-        self._prompts: Counter[Tokens] = Counter()  # of all rows, waiting ones too
-        self._stems: dict[Tokens, Stem] = {}
+        self._ahead = np.zeros(trunk.slots, dtype=np.bool_)  # may what was fed on a guess be of use?
+        self._prompts: Counter[Name] = Counter()  # of all rows, waiting ones too
+        self._stems: dict[Name, Stem] = {}
         self._shared: Shared | None = None  # stems and their rows; None when some have come, gone or moved since
+        self._worn: Worn | None = None  # adapters and their rows
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.waiting)
@@ -55,6 +61,8 @@ class Batch:
     def add(self, row: Row) -> None:
         self.waiting.append(row)
         self._prompts[row.problem] += 1
+        if row.primes:
+            self.drafts.read(row.tokens)
 
     def drop(self, row: Row) -> None:
         """Take a row out at the next step; what it has read so far is remembered."""
@@ -80,7 +88,9 @@ class Batch:
     def remember(self, row: Row, reading: Reading | None = None) -> None:
         """Keep a row's keys and values, and the reading of its tokens."""
         self.tell(row)
-        self.cache.insert(row.tokens[: row.fed], lambda start, end: self._held(row, start, end), reading)
+        known = row.state if tuple(row.tokens[: len(row.state)]) == row.state else ()
+        self.cache.insert(
+            row.tokens[: row.fed], lambda start, end: self._held(row, start, end), reading, row.lora, known)
 
     def _held(self, row: Row, start: int, end: int) -> Tensor:
         """A copy of a row's keys and values of positions [start, end)."""
@@ -93,29 +103,46 @@ class Batch:
         """These are to be fed next."""
         self._next_token[slots] = tokens
         self._due[slots] += 1
+        self.drafts.drew(slots, tokens)
 
-    def feed(self) -> tuple[NDArray[np.intp], Tensor | None]:
-        """Feed one token to every row.
+    def feed(self) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
+        """Feed one token to every row, and those that are guessed to follow it.
 
-        Returns: the slots of rows with nothing left to feed, and the last hidden state of each, [their number, H].
+        Yields: the slots of rows with nothing left to feed, and the last hidden state of each, [their number, H]; once
+            more for those whose next token, drawn meanwhile, was guessed.
         """
         count = len(self.rows)
         if not count:
-            return np.zeros(0, dtype=np.intp), None
+            return
         self.trunk.kv.reserve(int((self._due - self._offset)[:count].max()) + PIECE, count)
         self._catch_up()
-        self._shared = self._shared or self._stems_of(self.rows)
-        starts = self._fed[:count].copy()
-        hidden = self.trunk.forward(self._next_token[:count, None], starts, *self._shared)[:, 0]
-        self._fed[:count] += 1
-        there = self._fed[:count] == self._due[:count]
-        if there.all():
-            return np.arange(count), hidden
-        for slot in np.flatnonzero(~there):
-            if not self.rows[slot].gone:
-                self._next_token[slot] = self.rows[slot].tokens[self._fed[slot]]
-        arrived = np.flatnonzero(there)
-        return arrived, hidden[send(arrived, hidden.device)]
+        if self._shared is None:
+            self._shared, self._worn = self._stems_of(self.rows), self._worn_by(self.rows)
+        tokens = self._line_up(count)
+        hidden = self.trunk.forward(tokens, self._fed[:count].copy(), *self._shared, worn=self._worn)
+        self._ahead[:count] = True
+        slots = np.arange(count)
+        for ahead in range(tokens.shape[1]):
+            if ahead:
+                right = self._next_token[slots] == tokens[slots, ahead]
+                slots = slots[right & self._ahead[slots] & (self._due[slots] > self._fed[slots])]
+            self._fed[slots] += 1
+            there = self._fed[slots] == self._due[slots]
+            for slot in slots[~there]:
+                if not self.rows[slot].gone:
+                    self._next_token[slot] = self.rows[slot].tokens[self._fed[slot]]
+            if there.any():
+                arrived = slots[there]
+                yield arrived, hidden[send(arrived, hidden.device), ahead] if len(arrived) < count else hidden[:, ahead]
+
+    def _line_up(self, count: int) -> NDArray[np.int64]:
+        """The next token of every row, and guesses at what follows it; what a row has yet to feed is no guess."""
+        guesses = self.drafts.guess(count)
+        width = guesses.shape[1]
+        for slot in np.flatnonzero((self._due - self._fed)[:count] > 1) if width else ():
+            rest = self.rows[slot].tokens[self._fed[slot] + 1 : self._due[slot]][:width]
+            guesses[slot] = [*rest, *guesses[slot, : width - len(rest)]]
+        return np.concatenate([self._next_token[:count, None], guesses], 1)
 
     def seat(self) -> list[Row]:
         """Fill the slots of rows that left: with waiting rows, else with the last ones, so that no hole stays.
@@ -147,6 +174,7 @@ class Batch:
     def _join(self, row: Row, slot: int, fresh: list[Row]) -> None:
         self._load(row, slot)
         self.drawing.seat(row)
+        self.drafts.seat(slot, row.tokens)
         if row.fed == len(row.tokens):
             fresh.append(row)
 
@@ -170,6 +198,7 @@ class Batch:
         if not row.gone:
             self.trunk.kv.copy(row.slot, slot, int(self._fed[row.slot]) - row.offset)
             self.drawing.move(row.slot, slot)
+            self.drafts.move(row.slot, slot)
             for array in (self._next_token, self._fed, self._due, self._offset):
                 array[slot] = array[row.slot]
         row.slot = slot
@@ -178,6 +207,7 @@ class Batch:
         """Give a row its slot and everything that is known of it: all of a state that was read before, else all but
         the last token, which must be fed."""
         self._shared = None
+        self._ahead[slot] = False
         row.slot = slot
         if not self._load_from_origin(row):
             self._load_from_cache(row)
@@ -202,13 +232,11 @@ class Batch:
     def _load_from_cache(self, row: Row) -> None:
         row.stem = self._stem(row)
         self.trunk.kv.reserve(len(row.tokens) - row.offset, len(self.rows))
-        pieces, row.fed, _ = self.cache.find(row.tokens if row.draws else row.tokens[:-1])
-        row.fed = max(row.fed, row.offset)  # a stem stays, though the cache may have dropped what it was made of
-        at = -row.offset
-        for piece in pieces:
-            if at + piece.shape[3] > 0:
-                self.trunk.kv.write(row.slot, max(at, 0), piece[:, :, :, max(-at, 0) :])
-            at += piece.shape[3]
+        tokens = row.tokens if row.draws else row.tokens[:-1]
+        pieces, known = self.cache.find(tokens, row.offset, row.lora)
+        row.fed = max(known, row.offset)  # a stem stays, though the cache may have dropped what it was made of
+        if pieces:
+            self.trunk.kv.write(row.slot, 0, pieces[0] if len(pieces) == 1 else torch.cat(pieces, 3))
 
     def reload(self, row: Row) -> None:
         """The row's tokens are others now, and known: go on from what it has fed of them."""
@@ -223,15 +251,16 @@ class Batch:
 
     def _stem(self, row: Row) -> Stem | None:
         """The row's prompt, if it has been read and is worth a stem."""
-        prompt, left = row.problem, len(row.tokens) - row.prompt - (not row.draws)
+        problem, left = row.problem, len(row.tokens) - row.prompt - (not row.draws)
+        lora, prompt = problem
         if self.trunk.fused is None or left < 0 or tuple(row.tokens[: len(prompt)]) != prompt:
             return None
-        count = self._prompts[prompt]
-        if prompt not in self._stems and count >= MANY and count * len(prompt) >= SAVED:
-            pieces, length, _ = self.cache.find(prompt)
+        count = self._prompts[problem]
+        if problem not in self._stems and count >= MANY and count * len(prompt) >= SAVED:
+            pieces, length = self.cache.find(prompt, reader=lora)
             if length == len(prompt):
-                self._stems[prompt] = Stem(prompt, torch.cat(pieces, 3))
-        return self._stems.get(prompt)
+                self._stems[problem] = Stem(prompt, torch.cat(pieces, 3))
+        return self._stems.get(problem)
 
     def _catch_up(self) -> None:
         """Feed pieces of the rows that are far behind, some at a time, so that the others are not held up for long."""
@@ -247,17 +276,21 @@ class Batch:
         for line, row, fed in zip(tokens, rows, self._fed[chosen].tolist(), strict=True):
             piece = row.tokens[fed : min(fed + width, len(row.tokens) - 1)]
             line[: len(piece)] = piece
-        self.trunk.forward(tokens, self._fed[chosen], *self._stems_of(rows), chosen)
+        self.trunk.forward(tokens, self._fed[chosen], *self._stems_of(rows), chosen, self._worn_by(rows))
         self._fed[chosen] = np.minimum(self._fed[chosen] + width, self._due[chosen] - 1)
         for row in rows:
             self._next_token[row.slot] = row.tokens[self._fed[row.slot]]
 
+    def _worn_by(self, rows: Sequence[Row]) -> Worn | None:
+        """See Trunk.forward."""
+        return worn_by([row.lora for row in rows], self.trunk.device)
+
     def _stems_of(self, rows: Sequence[Row]) -> Shared:
         """How many tokens of each row are in a stem, and which rows have which; see Trunk.forward."""
-        by_stem: defaultdict[Stem, list[int]] = defaultdict(list)
-        for index, row in enumerate(rows):
-            if row.stem is not None:
-                by_stem[row.stem].append(index)
-        offsets = np.array([row.offset for row in rows], dtype=np.int64)
-        return offsets, [(stem, None if len(some) == len(rows) else send(np.array(some), self.trunk.device))
-                         for stem, some in by_stem.items()]
+        offsets = self._offset[[row.slot for row in rows]]
+        stems = {row.stem for row in rows}
+        if len(stems) == 1:
+            return offsets, [(stem, None) for stem in stems if stem is not None]
+        of = {stem: [index for index, row in enumerate(rows) if row.stem is stem] for stem in stems}
+        return offsets, [(stem, send(np.array(some), self.trunk.device)) for stem, some in of.items()
+                         if stem is not None]

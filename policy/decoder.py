@@ -20,6 +20,7 @@ from policy.base import PolicyStopped, Sampling, Thought
 from policy.budget import Meter
 from policy.codec import Codec
 from policy.device_scheduler import DeviceScheduler
+from policy.lora import Lora
 from policy.rows import Request, Tokens
 from policy.scheduler import Scheduler
 from policy.trunk import Trunk
@@ -36,19 +37,22 @@ class TreeDecoder:
 
     Args:
         trunk: the model; used by the decoder's thread alone from now on.
-        codec, max_thought_tokens, cache_bytes, temperature: see Scheduler.
+        codec, max_thought_tokens, cache_bytes, temperature, speculate: see Scheduler.
 
     Attributes:
         scheduler: touched by the decoder's thread alone.
     """
 
     def __init__(
-        self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float = 1.0
+        self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float = 1.0,
+        speculate: int = 0,
     ) -> None:
-        kind = Scheduler if trunk.device.type == "cpu" and trunk.static is None else DeviceScheduler
+        on_host = trunk.device.type == "cpu" and trunk.static is None
+        kind = Scheduler if on_host else DeviceScheduler
         self._new_scheduler = partial(
             kind, trunk, codec,
             max_thought_tokens=max_thought_tokens, cache_bytes=cache_bytes, temperature=temperature,
+            speculate=speculate if on_host else 0,
         )  # fmt: skip
         self.scheduler = self._new_scheduler()
         self._wake = threading.Condition()
@@ -60,14 +64,15 @@ class TreeDecoder:
         self._thread: threading.Thread | None = None
 
     async def propose(
-        self, text: str, tokens: Tokens, prompt: int, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int
-    ) -> list[Thought]:
+        self, text: str, tokens: Tokens, prompt: int, k: int, *, sampling: Sampling, seed: int, meter: Meter,
+        first: int, lora: Lora | None = None,
+    ) -> list[Thought]:  # fmt: skip
         """Thoughts number first .. first + k - 1 of the state, whose first `prompt` tokens are not thoughts.
 
-        See Policy.propose. Raises DecoderError.
+        With an adapter, or of the base as it is. See Policy.propose. Raises DecoderError.
         """
         loop = asyncio.get_running_loop()
-        request = Request(text, tokens, prompt, sampling, seed, first, k, meter, loop, loop.create_future())
+        request = Request(text, tokens, prompt, sampling, seed, first, k, meter, loop, loop.create_future(), lora)
         with self._wake:
             if self._failure is not None:
                 raise self._error()

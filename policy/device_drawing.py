@@ -27,7 +27,10 @@ class DeviceDrawing(Drawing):
         mode = self.mode[slots]
         groups = [np.flatnonzero(mode == kind) for kind in np.unique(mode)]
         picked = [self._pick(Mode(mode[of[0]]), slots[of], _rows(logprobs, of)) for of in groups]
-        fetched = Fetch(*(tensor for tensors in picked for tensor in tensors))()
+        ends = () if self._newline is None else (logprobs[:, self._newline],)
+        fetched = Fetch(*ends, *(tensor for tensors in picked for tensor in tensors))()
+        if ends:
+            self._close(slots, fetched.pop(0))
         tokens = np.empty(len(slots), dtype=np.int64)
         for of, tensors in zip(groups, picked, strict=True):
             mine, fetched = fetched[: len(tensors)], fetched[len(tensors) :]

@@ -21,7 +21,8 @@ class DeviceScheduler(Scheduler):
 
     Which rows arrive is known when they are fed. Those that have been read are remembered and leave at once, others
     take their slots, and a token is drawn for these and all that go on together: the one wait of the step. New requests
-    are seated a step later than they could be, which costs the batch nothing while it is full.
+    are seated a step later than they could be, which costs the batch nothing while it is full. Nothing is guessed
+    ahead, for each guess is another wait. Rows with an adapter are computed by the eager layers.
     """
 
     draws = DeviceDrawing
@@ -31,8 +32,7 @@ class DeviceScheduler(Scheduler):
         going: list[Row] = []
         hidden: list[Tensor] = []
         finish: Callable[[], None] | None = None
-        arrived, states = self.batch.feed()
-        if states is not None and len(arrived):
+        for arrived, states in self.batch.feed():  # once: nothing is guessed
             over = self.drawing.mode[arrived] == Mode.FEED
             rows = [self.batch.rows[slot] for slot in arrived]
             going = [row for row, is_over in zip(rows, over, strict=True) if not is_over]
@@ -54,14 +54,14 @@ class DeviceScheduler(Scheduler):
         Returns: hands out the thoughts that have ended; to be called when the values have come with something else.
         """
         lines = [self._line(row) for row in rows]
-        values = self.trunk.values(hidden, lines)
+        values = self.trunk.values(hidden, lines, [row.lora for row in rows])
         primed: list[Request] = []
         for row, state, line in zip(rows, hidden, lines, strict=True):
             reading = Reading(state.clone(), line)
             self.batch.remember(row, reading)
             self.batch.leave(row)
             if not row.ended:
-                self._priming.pop(row.state)
+                self._priming.pop((row.lora, row.state))
                 for request in row.waiting:
                     request.priming, request.reading = None, reading
                 primed += row.waiting

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from policy.frontier import Walk
+from policy.reading import Likelihood
 from policy.rows import Row
 from policy.sampling import SMALL_VOCABULARY, WIDTH, Floats, candidates, pick_independent, two_best
 
@@ -30,19 +31,21 @@ class Drawing:
         longest: most tokens of a thought.
         vocabulary: V.
         temperature: of INDEPENDENT samples.
+        newline: see Codec.
 
     Attributes:
         mode: [slots].
         count: [slots], tokens of the thought so far.
     """
 
-    def __init__(self, slots: int, longest: int, vocabulary: int, temperature: float) -> None:
-        self.temperature = temperature
+    def __init__(self, slots: int, longest: int, vocabulary: int, temperature: float, newline: int | None) -> None:
+        self.temperature, self._newline = temperature, newline
         self.mode = np.zeros(slots, dtype=np.int8)
         self.count = np.zeros(slots, dtype=np.int64)
         self._told = np.zeros(slots, dtype=np.int64)  # of these, how many a frontier knows
         self._tokens = np.zeros((slots, longest), dtype=np.int64)
         self._total, self._least, self._perturbed = np.zeros((3, slots))
+        self._closed = np.zeros((slots, 2))  # likelihood of the thought, had its last token been a newline
         self._key = np.zeros(slots, dtype=np.uint64)
         # What was known where each token of a walk was drawn, so that its siblings can be found when they are wanted.
         self._totals, self._leasts, self._seconds = np.zeros((3, slots, longest))
@@ -74,6 +77,8 @@ class Drawing:
         tokens = np.empty(len(slots), dtype=np.int64)
         seen: NDArray[np.float32] = logprobs.numpy()
         mode = self.mode[slots]
+        if self._newline is not None:
+            self._close(slots, seen[:, self._newline])
         for kind in np.unique(mode) if (mode != mode[0]).any() else mode[:1]:
             of = slice(None) if (mode == kind).all() else np.flatnonzero(mode == kind)
             some, given = slots[of], seen[of]
@@ -113,6 +118,11 @@ class Drawing:
         self._keys[slots, at], self._key[slots] = self._key[slots], keys.view(np.uint64)
         self._gain(slots, gained)
 
+    def _close(self, slots: NDArray[np.intp], end: NDArray[np.float32]) -> None:
+        """Log-probabilities of a newline are known, where the next tokens are drawn."""
+        self._closed[slots, 0] = self._total[slots] + end
+        self._closed[slots, 1] = np.minimum(self._least[slots], end)
+
     def _gain(self, slots: NDArray[np.intp], logprobs: NDArray[np.float64]) -> None:
         self._total[slots] += logprobs
         self._least[slots] = np.minimum(self._least[slots], logprobs)
@@ -122,12 +132,11 @@ class Drawing:
         slot = row.slot
         row.thought = self._tokens[slot, : self.count[slot]].tolist()
         row.logprob, row.least = self._total.item(slot), self._least.item(slot)
+        row.closed = Likelihood(*self._closed[slot].tolist()) if self._newline is not None else None
 
     def walk(self, row: Row) -> Walk | None:
         """The part of its walk that its frontier does not know yet."""
         slot = row.slot
-        if slot < 0:  # it waits for one
-            return None
         start, end = int(self._told[slot]), int(self.count[slot])
         if start == end:
             return None

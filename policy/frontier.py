@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Container, Iterator
+from collections.abc import Container, Hashable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, Protocol, TypeVar
@@ -228,13 +228,16 @@ class Frontiers(Generic[W]):
 
     def __init__(self) -> None:
         self.expansions = 0
-        self._known: OrderedDict[tuple[int, tuple[int, ...]], Frontier[W]] = OrderedDict()
+        self._known: OrderedDict[Hashable, Frontier[W]] = OrderedDict()
 
     def find(
-        self, seed: int, tokens: tuple[int, ...], busy: Container[Frontier[W]]
+        self, seed: int, tokens: tuple[int, ...], busy: Container[Frontier[W]], reader: Hashable = None
     ) -> tuple[Frontier[W], Partial | None]:
-        """The frontier of a state under a seed, and the root to expand if it is new; busy ones are never forgotten."""
-        name = (seed, tokens)
+        """The frontier of a state under a seed, and the root to expand if it is new; busy ones are never forgotten.
+
+        Each reader (an adapter) has its own. Their noise is the same, as it is for policies apart.
+        """
+        name = (reader, seed, tokens)
         frontier = self._known.get(name)
         if frontier is not None:
             self._known.move_to_end(name)

@@ -20,6 +20,7 @@ from torch.nn.functional import rms_norm, silu
 from transformers import PreTrainedModel
 
 from policy.kv import SlotCache
+from policy.lora import Worn
 from policy.products import Joined, packs, product
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
@@ -38,6 +39,7 @@ class Aim:
         length: positions [0, length) of the slots are read.
         stems: keys and values [layers, 2, heads, P, dim] of what rows have in common, and which rows: [n], or None
             for all of them.
+        worn: which rows wear which adapters; None if no row does.
     """
 
     at: Tensor
@@ -45,6 +47,7 @@ class Aim:
     slots: Tensor | None
     length: int
     stems: Sequence[tuple[Tensor, Tensor | None]] = ()
+    worn: Worn | None = None
 
 
 class Fused:
@@ -61,7 +64,7 @@ class Fused:
         self.kv, self.embed, self.norm = kv, body.embed_tokens, body.norm
         self.rope = body.rotary_emb
         self.layers = [_Layer(layer) for layer in body.layers]
-        self._pack = packs(body.layers)
+        self._pack = packs(*body.layers.parameters())
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
@@ -78,20 +81,22 @@ class Fused:
         for layer in self.layers:
             layer.bind(self._pack)
 
-    def __call__(self, tokens: Tensor, aim: Aim) -> Tensor:
-        """Tokens [R, T] -> hidden states after the final norm, [R, T, H]."""
+    def __call__(self, tokens: Tensor, aim: Aim, kv: SlotCache | None = None) -> Tensor:
+        """Tokens [R, T] -> hidden states after the final norm, [R, T, H]; `kv`: in place of its own."""
         rows, width = tokens.shape
-        attention = Attention(self.kv, aim, rows, width, self.layers[0].heads)
-        return self.run(tokens.flatten(), aim.at.reshape(-1), attention).view(rows, width, -1)
+        kv = self.kv if kv is None else kv
+        attention = Attention(kv, aim, rows, width, self.layers[0].heads)
+        worn = None if aim.worn is None else aim.worn.by_token(width)
+        return self.run(tokens.flatten(), aim.at.reshape(-1), attention, worn).view(rows, width, -1)
 
-    def run(self, tokens: Tensor, at: Tensor, attention: Attend) -> Tensor:
+    def run(self, tokens: Tensor, at: Tensor, attention: Attend, worn: Worn | None = None) -> Tensor:
         """Tokens [N] at positions [N] of their lines -> hidden states after the final norm, [N, H]."""
         x = self.embed(tokens).to(self.kv.buffer.dtype)
         angles = at[:, None].float() * self.rope.inv_freq
         cos, sin = (turn(angles).mul_(self.rope.attention_scaling).to(x.dtype) for turn in (torch.cos, torch.sin))
         turns = torch.cat([cos, cos], 1)[:, None], torch.cat([-sin, sin], 1)[:, None]
         for number, layer in enumerate(self.layers):
-            x = layer(x, turns, number, attention)
+            x = layer(x, turns, number, attention, worn)
         return _norm(self.norm, x)
 
 
@@ -113,10 +118,19 @@ class _Layer:
         for joined in (self.read, self.write, self.up, self.down):
             joined.bind(pack)
 
-    def __call__(self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attend) -> Tensor:
+    def __call__(
+        self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attend, worn: Worn | None
+    ) -> Tensor:
         """x: [N, H]; turns: cosines and signed sines [N, 1, dim] -> [N, H]."""
-        drawn = self.read(_norm(self.norms[0], x))
-        units = drawn.view(len(x), -1, self.dim)[:, : self.heads + self.kv_heads]
+
+        def through(joined: Joined, entering: Tensor, name: str) -> Tensor:
+            found = joined(entering)
+            if worn is not None:
+                worn.add(found, entering, number, name)
+            return found
+
+        drawn = through(self.read, _norm(self.norms[0], x), "read")
+        units = drawn.view(x.shape[0], -1, self.dim)[:, : self.heads + self.kv_heads]
         for norm, part in zip(self.head_norms, (units[:, : self.heads], units[:, self.heads :]), strict=True):
             if norm is not None:
                 part.copy_(_norm(norm, part))
@@ -124,9 +138,9 @@ class _Layer:
         swapped = torch.cat([units[:, :, half:], units[:, :, :half]], 2)
         units.mul_(turns[0]).addcmul_(swapped, turns[1])
         ours = self.heads * self.dim
-        x = self.write(attention(drawn[:, :ours], drawn[:, ours:], number)).add_(x)
-        gate, raised = self.up(_norm(self.norms[1], x)).chunk(2, 1)
-        return self.down(silu(gate).mul_(raised)).add_(x)
+        x = through(self.write, attention(drawn[:, :ours], drawn[:, ours:], number), "write").add_(x)
+        gate, raised = through(self.up, _norm(self.norms[1], x), "up").chunk(2, 1)
+        return through(self.down, silu(gate).mul_(raised), "down").add_(x)
 
 
 class Attention:
@@ -212,6 +226,7 @@ def _norm(module: Any, x: Tensor) -> Tensor:
     if x.is_cuda:
         return rms_norm(x, module.weight.shape, module.weight.to(x.dtype), module.variance_epsilon)
     size = x.shape[-1]
-    norms = torch.linalg.vector_norm(x, 2, -1, True).square_().add_(size * module.variance_epsilon).rsqrt_()
-    normed: Tensor = (x * norms.mul_(math.sqrt(size))).mul_(module.weight)
+    norms = torch.linalg.vector_norm(x, 2, -1, True)
+    norms = norms.square_().mul_(1 / size).add_(module.variance_epsilon).rsqrt_()
+    normed: Tensor = (x * norms).mul_(module.weight)
     return normed

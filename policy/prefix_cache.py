@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -22,25 +22,37 @@ class Node:
         tokens: the edge's token ids.
         kv: their keys and values, [layers, 2, heads, len(tokens), dim].
         reading: of the line that ends with them; None where nobody asked for it.
+        name: who has read that line, and all of its tokens; None without a reading.
     """
 
     tokens: tuple[int, ...]
     kv: Tensor | None
     parent: Node | None
     reading: Reading | None = None
+    name: tuple[Hashable, tuple[int, ...]] | None = None
     children: dict[int, Node] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
         held = (self.kv, None if self.reading is None else self.reading.hidden)
         tensors = sum(t.element_size() * t.numel() for t in held if t is not None)
-        return OVERHEAD + TOKEN * len(self.tokens) + tensors
+        name = 0 if self.name is None else 8 * len(self.name[1])
+        return OVERHEAD + TOKEN * len(self.tokens) + name + tensors
+
+    def above(self) -> list[Node]:
+        """The nodes between the root and this one, from above."""
+        found, node = [], self.parent
+        while node is not None and node.parent is not None:
+            found.append(node)
+            node = node.parent
+        return found[::-1]
 
 
 class PrefixCache:
     """Remembers keys and values by token prefix; least recently used ends of the tree go first.
 
-    What is found must be copied before the next `insert`, which may evict it.
+    What is found must be copied before the next `insert`, which may evict it. Each reader has a tree of its own: an
+    adapter makes other keys and values of the same tokens.
 
     Args:
         limit: bytes it may hold.
@@ -49,45 +61,63 @@ class PrefixCache:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes = 0
-        self._root = Node((), None, None)
+        self._roots: defaultdict[Hashable, Node] = defaultdict(lambda: Node((), None, None))
+        self._read: dict[tuple[Hashable, tuple[int, ...]], Node] = {}  # by name
         # In order of use. A node is always used after its descendants (see _touch), so the first is always a leaf.
         self._recent: OrderedDict[Node, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._recent)
 
-    def find(self, tokens: Sequence[int]) -> tuple[list[Tensor], int, Reading | None]:
-        """The longest known prefix.
+    def find(self, tokens: Sequence[int], start: int = 0, reader: Hashable = None) -> tuple[list[Tensor], int]:
+        """The longest known prefix: its keys and values from `start` on in pieces, oldest first; and its length."""
+        path, length = self._path(tuple(tokens), reader)
+        pieces, end = [], 0
+        for node in path:
+            assert node.kv is not None
+            begin, end = end, min(end + len(node.tokens), length)
+            if end > start:
+                pieces.append(node.kv[:, :, :, max(start - begin, 0) : end - begin])
+        return pieces, length
 
-        Returns: its keys and values in pieces, oldest first; its length; and the reading of exactly `tokens`, None if
-        that is not known.
-        """
-        key = tuple(tokens)
-        node, pieces, length, reading = self._root, [], 0, None
-        while (child := node.children.get(key[length]) if length < len(key) else None) is not None:
+    def reading(self, tokens: tuple[int, ...], reader: Hashable = None) -> Reading | None:
+        """That of exactly these tokens, if it is known."""
+        node = self._read.get((reader, tokens))
+        return None if node is None else node.reading
+
+    def _path(self, key: tuple[int, ...], reader: Hashable) -> tuple[list[Node], int]:
+        """The nodes that the longest known prefix runs along, perhaps not to the end of the last; and its length."""
+        node = self._read.get((reader, key))
+        if node is not None:  # so it need not be looked for token by token
+            self._touch(node)
+            return [*node.above(), node], len(key)
+        path, node, length, count = [], self._roots[reader], 0, len(key)
+        while length < count and (child := node.children.get(key[length])) is not None:
             shared = _shared(child.tokens, key, length)
-            assert child.kv is not None
-            pieces.append(child.kv[:, :, :, :shared])
+            path.append(child)
             length += shared
             node = child
             if shared < len(child.tokens):
                 break
-            reading = child.reading if length == len(key) else None
         self._touch(node)
-        return pieces, length, reading
+        return path, length
 
     def insert(
-        self, tokens: Sequence[int], read: Callable[[int, int], Tensor], reading: Reading | None = None
-    ) -> None:
+        self, tokens: Sequence[int], read: Callable[[int, int], Tensor], reading: Reading | None = None,
+        reader: Hashable = None, state: tuple[int, ...] = (),
+    ) -> None:  # fmt: skip
         """Remember a row.
 
         Args:
             tokens: the row's tokens from the beginning.
             read: gives a copy of the row's keys and values of positions [start, end); called for what is new only.
             reading: of `tokens`.
+            reader: who knows it.
+            state: what they begin with and was perhaps read before, to be found at once.
         """
         key = tuple(tokens)
-        node, length = self._root, 0
+        known = self._read.get((reader, state)) if len(state) <= len(key) else None
+        node, length = (self._roots[reader], 0) if known is None else (known, len(state))
         while length < len(key) and (child := node.children.get(key[length])) is not None:
             shared = _shared(child.tokens, key, length)
             node = child if shared == len(child.tokens) else self._split(child, shared)
@@ -97,9 +127,10 @@ class PrefixCache:
             node.children[key[length]] = child
             self._add(child)
             node = child
-        if reading is not None and node is not self._root:
+        if reading is not None and node.parent is not None:
             self.bytes -= node.bytes
-            node.reading = reading
+            node.reading, node.name = reading, (reader, key)
+            self._read[reader, key] = node
             self.bytes += node.bytes
         self._touch(node)
         while self.bytes > self.limit:
@@ -130,6 +161,8 @@ class PrefixCache:
         node, _ = self._recent.popitem(last=False)
         assert node.parent is not None
         del node.parent.children[node.tokens[0]]
+        if node.name is not None:
+            del self._read[node.name]
         self.bytes -= node.bytes
 
 

@@ -46,14 +46,13 @@ class Joined:
         self._packed = _reordered(self.weight) if pack else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._packed is None or len(x) < FEW:
+        if self._packed is None or x.shape[0] < FEW:
             return product(x, self.weight, self.bias)
         return _one_dnn(x.to(self.weight.dtype), self._packed, self.bias).to(x.dtype)
 
 
-def packs(layers: nn.Module) -> bool:
-    """Is there to be a packed copy of their weights?"""
-    weights = list(layers.parameters())
+def packs(*weights: Tensor) -> bool:
+    """Is there to be a packed copy of these?"""
     size = sum(weight.numel() * weight.element_size() for weight in weights)
     return size <= PACKED and all(_one_dnn_knows(weight.device, weight.dtype) for weight in weights)
 
@@ -63,7 +62,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     oneDNN multiplies float32 at twice the rate of MKL on processors that are not Intel's.
     """
-    if x.dtype == weight.dtype == torch.float32 and len(x) >= 2 * FEW and _one_dnn_knows(x.device, x.dtype):
+    if x.dtype == weight.dtype == torch.float32 and x.shape[0] >= 2 * FEW and _one_dnn_knows(x.device, x.dtype):
         return _one_dnn(x, weight, bias)
     return linear(x.to(weight.dtype), weight, bias).to(x.dtype)
 

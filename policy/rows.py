@@ -9,9 +9,12 @@ from policy.base import Sampling, Thought
 from policy.budget import Meter
 from policy.frontier import Frontier, Partial
 from policy.kv import Stem
-from policy.reading import Reading
+from policy.lora import Lora
+from policy.reading import Likelihood, Reading
 
 Tokens = tuple[int, ...]
+Name = tuple[Lora | None, Tokens]
+"""Tokens as they are read by an adapter: to another one, they are something else."""
 
 
 @dataclass(eq=False)
@@ -20,6 +23,7 @@ class Request:
 
     Attributes:
         text, tokens: the state.
+        lora: the adapter that reads it and draws its thoughts; None for the base as it is.
         prompt: how many of the tokens are its prompt, not thoughts.
         found: thoughts of GREEDY and INDEPENDENT requests, by number.
         reading: of the state, once it has been read.
@@ -39,12 +43,18 @@ class Request:
     meter: Meter
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[Thought]]
+    lora: Lora | None = None
     found: dict[int, Thought] = field(default_factory=dict)
     reading: Reading | None = None
     frontier: Frontier[Row] | None = None
     priming: Row | None = None
     rows: list[Row] = field(default_factory=list)
     done: bool = False
+
+    @property
+    def name(self) -> Name:
+        """Of its state."""
+        return self.lora, self.tokens
 
     @property
     def satisfied(self) -> bool:
@@ -65,6 +75,7 @@ class Row:
 
     Attributes:
         text, state: text and tokens of the state it continues.
+        lora: see Request.
         prompt: how many of the tokens are not thoughts.
         tokens: everything to be fed; the last ones are not yet.
         fed: how many are; their keys and values are in the row's slot.
@@ -77,6 +88,7 @@ class Row:
         origin: a row in whose slot its beginning may be found.
         thought: tokens of the thought drawn so far.
         logprob, least: their total log-probability, and that of the least likely.
+        closed: the same with a newline in place of the last token, where that is known.
         reading: of its state, where that is known.
         key: noise key of an INDEPENDENT sample; None for the most likely tokens.
         waiting: requests that wait for the state this row primes.
@@ -89,6 +101,7 @@ class Row:
     prompt: int
     tokens: list[int]
     partial: Partial
+    lora: Lora | None = None
     fed: int = 0
     slot: int = -1
     stem: Stem | None = None
@@ -99,6 +112,7 @@ class Row:
     thought: list[int] = field(default_factory=list)
     logprob: float = 0.0
     least: float = 0.0
+    closed: Likelihood | None = None
     reading: Reading | None = None
     key: int | None = None
     waiting: list[Request] = field(default_factory=list)
@@ -111,9 +125,9 @@ class Row:
         return self.reading is not None and len(self.tokens) == len(self.state)
 
     @property
-    def problem(self) -> Tokens:
-        """The tokens of its prompt."""
-        return self.state[: self.prompt]
+    def problem(self) -> Name:
+        """Its prompt."""
+        return self.lora, self.state[: self.prompt]
 
     @property
     def offset(self) -> int:

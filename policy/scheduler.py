@@ -19,7 +19,7 @@ from policy.drawing import Drawing, Mode
 from policy.frontier import Frontier, Frontiers, Partial
 from policy.prefix_cache import PrefixCache
 from policy.reading import Likelihood, Reading
-from policy.rows import Request, Row, Tokens
+from policy.rows import Name, Request, Row
 from policy.sampling import state_key
 from policy.trunk import Trunk
 
@@ -33,6 +33,7 @@ class Scheduler:
         max_thought_tokens: a thought without an end after that many tokens is cut, and dead.
         cache_bytes: bound of the prefix cache.
         temperature: of INDEPENDENT samples.
+        speculate: see Batch.
 
     Attributes:
         drawing: see Batch.
@@ -43,18 +44,19 @@ class Scheduler:
     draws: type[Drawing] = Drawing
 
     def __init__(
-        self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float
+        self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float,
+        speculate: int = 0,
     ) -> None:
         self.trunk = trunk
         self.codec = codec
         self.cache = PrefixCache(cache_bytes)
-        self.drawing = self.draws(trunk.slots, max_thought_tokens, trunk.vocabulary, temperature)
-        self.batch = Batch(trunk, self.cache, self.drawing)
+        self.drawing = self.draws(trunk.slots, max_thought_tokens, trunk.vocabulary, temperature, codec.newline)
+        self.batch = Batch(trunk, self.cache, self.drawing, speculate)
         self.max_thought_tokens = max_thought_tokens
         self._kinds = np.array(codec.kinds)
         self.live: defaultdict[Meter, set[Request]] = defaultdict(set)
         self.resolved: list[Request] = []
-        self._priming: dict[Tokens, Row] = {}
+        self._priming: dict[Name, Row] = {}
         self._frontiers: Frontiers[Row] = Frontiers()
         self._asking: defaultdict[Frontier[Row], set[Request]] = defaultdict(set)
         self._moved: set[Frontier[Row]] = set()
@@ -72,13 +74,12 @@ class Scheduler:
         self._serve_frontiers()
 
     def step(self) -> None:
-        """Decode one token of every row."""
+        """Decode one token of every row, and those after it that were guessed."""
         fresh = self.batch.seat()
         if fresh:
             hidden = torch.stack([row.reading.hidden for row in fresh if row.reading is not None])
             self._draw(np.array([row.slot for row in fresh]), hidden)
-        arrived, states = self.batch.feed()
-        if states is not None and len(arrived):
+        for arrived, states in self.batch.feed():
             self._arrive(arrived, states)
         self._serve_frontiers()
 
@@ -86,14 +87,13 @@ class Scheduler:
         """Start requests whose state has been read before; have the others' states read first."""
         known: list[Request] = []
         for request in requests:
-            request.reading = self.cache.find(request.tokens)[2]
+            request.reading = self.cache.reading(request.tokens, request.lora)
             if request.reading is not None:
                 known.append(request)
                 continue
-            row = self._priming.get(request.tokens)
+            row = self._priming.get(request.name)
             if row is None:
-                row = Row(request.text, request.tokens, request.prompt, list(request.tokens), Partial((), 0.0, 0.0, 0))
-                self._priming[request.tokens] = row
+                row = self._priming[request.name] = _row(request, Partial((), 0.0, 0.0, 0))
                 self.batch.add(row)
             row.waiting.append(request)
             request.priming = row
@@ -107,7 +107,8 @@ class Scheduler:
 
     def _first_rows(self, request: Request) -> list[Row]:
         if request.sampling is Sampling.DISTINCT:
-            frontier, partial = self._frontiers.find(request.seed, request.tokens, self._asking)
+            frontier, partial = self._frontiers.find(
+                request.seed, request.tokens, self._asking, request.lora)
             request.frontier = frontier
             self._asking[frontier].add(request)
             self._moved.add(frontier)
@@ -141,7 +142,7 @@ class Scheduler:
     def _read(self, rows: Sequence[Row], hidden: Tensor) -> None:
         """The last token of a state was fed in each of these rows: [R, H]."""
         lines = [self._line(row) for row in rows]
-        values = self.trunk.values(hidden, lines)()
+        values = self.trunk.values(hidden, lines, [row.lora for row in rows])()
         primed: list[Request] = []
         for row, state, line, value in zip(rows, hidden, lines, values, strict=True):
             reading = Reading(state.clone(), line)
@@ -150,7 +151,7 @@ class Scheduler:
             if row.ended:
                 self._finish(row, complete=True, value=value)
             else:
-                self._priming.pop(row.state)
+                self._priming.pop((row.lora, row.state))
                 for request in row.waiting:
                     request.priming, request.reading = None, reading
                 primed += row.waiting
@@ -158,9 +159,12 @@ class Scheduler:
 
     def _line(self, row: Row) -> Likelihood:
         """The likelihood of the thoughts that a row has read."""
-        if row.reading is None or row.tokens[len(row.state) :] != row.thought:  # not drawn, or not as it is read
-            return self.trunk.likelihood(row.tokens, row.prompt)
-        return row.reading.line.then(row.logprob, row.least)
+        read = row.tokens[len(row.state) :]
+        if row.reading is not None and read == row.thought:
+            return row.reading.line.then(row.logprob, row.least)
+        if row.reading is not None and row.closed is not None and read == [*row.thought[:-1], self.codec.newline]:
+            return row.reading.line.then(*row.closed)
+        return self.trunk.likelihood(row.tokens, row.prompt, row.lora)  # not drawn, or not as it is read
 
     def _draw(self, slots: NDArray[np.intp], hidden: Tensor) -> None:
         """Draw the next token in each of these slots, after hidden states [n, H]."""
@@ -170,7 +174,7 @@ class Scheduler:
         cut = (kinds == STOP) | (self.drawing.count[slots] >= self.max_thought_tokens) & (kinds != END)
         for index in np.flatnonzero((kinds == END) | cut):
             self._end(self.batch.rows[slots[index]], complete=not cut[index])
-        for row in self.batch.rows:
+        for row in self.batch.rows if self._asking else ():
             if row.frontier is not None and row.frontier.hungry and not row.gone:
                 self._pass(row)
 
@@ -188,7 +192,7 @@ class Scheduler:
 
     def _pass(self, row: Row) -> None:
         """Tell a walker's frontier what it has left beside its way."""
-        if row.frontier is None or (walk := self.drawing.walk(row)) is None:
+        if row.frontier is None or row.slot < 0 or (walk := self.drawing.walk(row)) is None:  # it may still wait
             return
         row.frontier.passed(walk)
         self._frontiers.expansions += len(walk)
@@ -262,7 +266,7 @@ class Scheduler:
         if request.priming is not None:
             request.priming.waiting.remove(request)
             if not request.priming.waiting:
-                self._priming.pop(request.tokens)
+                self._priming.pop(request.name)
                 self.batch.drop(request.priming)
         for row in request.rows:
             if not row.gone:
@@ -272,6 +276,6 @@ class Scheduler:
 
 def _row(request: Request, partial: Partial) -> Row:
     """A row that goes on from a request's state with the beginning of a thought."""
-    row = Row(request.text, request.tokens, request.prompt, list(request.tokens), partial)
+    row = Row(request.text, request.tokens, request.prompt, list(request.tokens), partial, request.lora)
     row.reading = request.reading
     return row

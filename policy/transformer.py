@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from functools import partial
@@ -16,6 +17,8 @@ from policy.base import BadPolicy, Sampling, Thought
 from policy.budget import Meter
 from policy.codec import Codec
 from policy.decoder import TreeDecoder
+from policy.fused import FAMILIES
+from policy.lora import Lora
 from policy.trunk import Trunk
 from policy.value_head import ValueHead
 from verifiers.base import State
@@ -31,6 +34,8 @@ class Transformer:
         path: a folder in standard Hugging Face layout (a relative one is also looked for beside this package), or a
             name on the hub. Nothing of the network is asked for a folder.
         adapter: folder of a PEFT adapter, merged into the weights, or of full weights that replace them.
+        merge: False keeps the base as it is and computes a LoRA adapter beside it (policy/lora.py): slower to decode
+            with, fast to change, and several policies may share the base; see `beside`.
         value_head: folder of a value head; by default the adapter's, else the model's, where they hold one.
         threads: torch threads, a setting of the whole process; by default OMP_NUM_THREADS, else the cores this
             process may use. More threads than cores are very slow.
@@ -41,6 +46,8 @@ class Transformer:
         cache_mb: bound of the prefix cache, in MiB.
         temperature: of INDEPENDENT samples; their log-probabilities are reported at temperature 1.
         revision: of a model on the hub.
+        speculate: most tokens of a thought that are guessed from earlier text and fed at once; 0 for none. What is
+            drawn stays the same. It is worth most while few thoughts are under way.
 
     Attributes:
         version: a hash of the files of base, adapter and value head, or of the hub's name and commit.
@@ -50,15 +57,17 @@ class Transformer:
     """
 
     def __init__(
-        self, path: str, adapter: str | None = None, value_head: str | None = None, *, threads: int | None = None,
-        dtype: str = "float32", device: str = "cpu", max_thought_tokens: int = 64, max_batch: int = 256,
-        cache_mb: int = 256, temperature: float = 1.0, revision: str | None = None,
+        self, path: str, adapter: str | None = None, value_head: str | None = None, *, merge: bool = True,
+        threads: int | None = None, dtype: str = "float32", device: str = "cpu", max_thought_tokens: int = 64,
+        max_batch: int = 256, cache_mb: int = 256, temperature: float = 1.0, revision: str | None = None,
+        speculate: int = 0,
     ) -> None:  # fmt: skip
         threads = _cores() if threads is None else threads
-        if not 0 < temperature < math.inf or cache_mb < 0 or min(max_thought_tokens, max_batch, threads) < 1:
+        least = min(max_thought_tokens, max_batch, threads)
+        if not 0 < temperature < math.inf or least < 1 or min(cache_mb, speculate) < 0:
             raise BadPolicy(
-                "a policy's threads, max_thought_tokens and max_batch must be at least 1, cache_mb at least 0, "
-                "and its temperature above 0"
+                "a policy's threads, max_thought_tokens and max_batch must be at least 1, cache_mb and speculate "
+                "at least 0, and its temperature above 0"
             )
         if threads > MAX_THREADS:  # OpenMP would end the process where it cannot have so many
             raise BadPolicy(f"{threads} threads (policy.threads or OMP_NUM_THREADS); at most {MAX_THREADS} are allowed")
@@ -76,7 +85,11 @@ class Transformer:
         self._folder, self._asked_head = folder, value_head
         self._names = weights.Naming(folder, f"{path}@{getattr(self._model.config, '_commit_hash', None)}")
         self._base: dict[str, torch.Tensor] | None = None  # kept from the first change of adapters on
-        self._trunk = trunk = Trunk(self._model, self._wear(adapter_folder), max_batch)
+        self.merge = merge
+        self._lora: Lora | None = None
+        self._trunk = trunk = Trunk(self._model, self._wear(adapter_folder if merge else None), max_batch)
+        if not merge:
+            self._put_on(adapter_folder)
         self.base_version = self._names.base
         self.temperature = temperature
         self.max_thought_tokens = max_thought_tokens
@@ -87,7 +100,7 @@ class Transformer:
                             f"context of {trunk.context} tokens")
         self.decoder = TreeDecoder(
             trunk, self._codec, max_thought_tokens=max_thought_tokens,
-            cache_bytes=cache_mb << 20, temperature=temperature,
+            cache_bytes=cache_mb << 20, temperature=temperature, speculate=speculate,
         )  # fmt: skip
 
     async def propose(
@@ -104,8 +117,21 @@ class Transformer:
             return []
         prompt = min(len(self._codec.encode(f"{state.problem.prompt}\n")), len(tokens))
         return await self.decoder.propose(
-            text, tokens, prompt, k, sampling=sampling, seed=seed, meter=meter, first=first
+            text, tokens, prompt, k, sampling=sampling, seed=seed, meter=meter, first=first, lora=self._lora
         )
+
+    def beside(self, adapter: str) -> Transformer:
+        """A policy with another adapter on the same base, where adapters are not merged.
+
+        The two are decoded in one running batch by one thread, which ends when either is closed, and share the bounds
+        of batch and cache; what one has read is nothing to the other. Raises BadPolicy for an adapter that cannot be
+        worn so.
+        """
+        if self.merge:
+            raise BadPolicy("a policy into whose weights adapters are merged wears one at a time; allowed: merge=false")
+        other = copy.copy(self)
+        other._put_on(weights.existing(adapter, "adapter"))
+        return other
 
     def load_adapter(self, folder: str | Path | None) -> None:
         """Swap the adapter for another one, or for none, without loading the base again; forgets all that was read.
@@ -114,7 +140,7 @@ class Transformer:
         adapter that cannot be loaded or was made for another base; the one worn before stays then.
         """
         adapter = None if folder is None else weights.existing(str(folder), "adapter")
-        self.decoder.change(lambda: self._swap(adapter))
+        self.decoder.change(lambda: self._swap(adapter) if self.merge else self._put_on(adapter))
 
     def named(self, adapter: str) -> str:
         """The version it would have with an adapter, told from the files alone.
@@ -145,6 +171,21 @@ class Transformer:
         self._model.load_state_dict(self._base)
         self._trunk.value_head = self._wear(adapter)
         self._trunk.check(self._model)
+
+    def _put_on(self, adapter: Path | None) -> None:
+        """Wear an adapter beside the base weights, or none; nothing changes where that fails."""
+        lora: Lora | None = None
+        if adapter is not None:
+            self._names.check(adapter)
+            if self._trunk.fused is None:
+                raise BadPolicy(f"merge=false cannot be with {type(self._model).__name__}: its layers are computed by "
+                                f"transformers; allowed: merge=true, or a model of {', '.join(sorted(FAMILIES))}")
+        head, head_folder = weights.value_head(self._model, self._asked_head, adapter, self._folder)
+        if adapter is not None:
+            lora = weights.beside(self._model, adapter, self._trunk.kv.buffer.dtype, head)
+            self._trunk.try_on(lora)
+        self.version = self._names.wearing(adapter, head_folder)
+        self._lora, self._adapter = lora, adapter
 
     def _wear(self, adapter: Path | None) -> ValueHead | None:
         """Merge an adapter into the base weights in place; returns the value head that goes with it."""

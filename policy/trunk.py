@@ -14,10 +14,13 @@ from transformers import PreTrainedModel
 from policy.base import BadPolicy
 from policy.fused import Aim, Fused, computes_in
 from policy.kv import SlotCache, Stem
+from policy.lora import Lora, Worn, worn_by
 from policy.reading import CERTAIN, Likelihood
 from policy.static import StaticStep, checked
 from policy.transfers import Fetch, send
 from policy.value_head import ValueHead
+
+BROKEN = "the policy's weights are broken: its logits are no finite numbers"
 
 
 class Trunk:
@@ -78,7 +81,7 @@ class Trunk:
         tokens = np.arange(4)[None, :] % self.vocabulary
         plain = model(torch.from_numpy(tokens).to(self.device)).logits[0, -1].float()
         if not bool(plain.isfinite().all()):
-            raise BadPolicy("the policy's weights are broken: its logits are no finite numbers")
+            raise BadPolicy(BROKEN)
         if self.fused is not None:
             self.fused.bind()
             if self._agrees(tokens, plain):
@@ -103,6 +106,7 @@ class Trunk:
     def forward(
         self, tokens: NDArray[np.int64], starts: NDArray[np.int64], offsets: NDArray[np.int64] | None = None,
         stems: Sequence[tuple[Stem, Tensor | None]] = (), slots: NDArray[np.int64] | None = None,
+        worn: Worn | None = None,
     ) -> Tensor:  # fmt: skip
         """Feed rows, each from its own position on, for which `kv` must have room.
 
@@ -112,13 +116,14 @@ class Trunk:
             offsets: [R], how many of them are in its stem; None where no row has one.
             stems: and which rows have them, [n]; None for all.
             slots: [R]; None for the slots 0 to R - 1.
+            worn: which rows wear which adapters; None if no row does.
 
         Returns: the last layer's hidden states after the final norm, [R, T, H].
         """
         rows, width = tokens.shape
         self.fed += rows * width
         own = starts if offsets is None else starts - offsets
-        if self.static is not None and width == 1 and slots is None:
+        if self.static is not None and width == 1 and slots is None and worn is None:
             hidden = self.static(tokens[:, 0], starts, own, stems)
             if hidden is not None:
                 return hidden[:, None]
@@ -128,7 +133,7 @@ class Trunk:
         where = None if slots is None else send(slots, self.device)
         ids = send(tokens, self.device)
         if self.fused is not None:
-            return self.fused(ids, Aim(at, mine, where, length, [(stem.kv, some) for stem, some in stems]))
+            return self.fused(ids, Aim(at, mine, where, length, [(stem.kv, some) for stem, some in stems], worn))
         self.kv.aim(at, length, where)
         seen = torch.arange(length, device=self.device) <= at[:, :, None]
         mask = torch.zeros(seen.shape, dtype=self.kv.buffer.dtype, device=self.device)
@@ -143,23 +148,65 @@ class Trunk:
         logits: Tensor = self.head(hidden.to(self.head.weight.dtype))
         return torch.log_softmax(logits, -1, dtype=torch.float32)
 
-    def values(self, hidden: Tensor, lines: Sequence[Likelihood]) -> Callable[[], Sequence[float | None]]:
-        """Hidden states [R, H], likelihoods -> P(a rollout from here ends correct), R; None without a value head.
+    def values(
+        self, hidden: Tensor, lines: Sequence[Likelihood], loras: Sequence[Lora | None]
+    ) -> Callable[[], Sequence[float | None]]:
+        """P(a rollout from here ends correct), R; None without a value head.
+
+        Args:
+            hidden: [R, H].
+            lines: R likelihoods.
+            loras: R, whose value head is asked; None for the base's.
 
         Returns: them, when they are wanted: on a GPU they are on their way until then.
         """
-        if self.value_head is None:
-            return lambda: [None] * len(hidden)
         likelihoods = send(np.array(lines, dtype=np.float32), hidden.device)
-        fetch = Fetch(torch.sigmoid(self.value_head(hidden.float(), likelihoods)))
-        return lambda: list(fetch()[0].tolist())
+        groups: list[tuple[list[int], Fetch]] = []
+        for lora in dict.fromkeys(loras):
+            head = self._head_of(lora)
+            if head is not None:
+                some = [row for row, other in enumerate(loras) if other is lora]
+                alone = len(some) == len(loras)
+                index = None if alone else send(np.array(some), hidden.device)
+                of = (hidden, likelihoods) if index is None else (hidden[index], likelihoods[index])
+                groups.append((some, Fetch(torch.sigmoid(head(of[0].float(), of[1])))))
 
-    def likelihood(self, tokens: Sequence[int], start: int) -> Likelihood:
+        def fetched() -> Sequence[float | None]:
+            values: list[float | None] = [None] * len(loras)
+            for some, fetch in groups:
+                for row, value in zip(some, fetch()[0].tolist(), strict=True):
+                    values[row] = value
+            return values
+
+        return fetched
+
+    def likelihood(self, tokens: Sequence[int], start: int, lora: Lora | None = None) -> Likelihood:
         """Of tokens[start:], in a forward pass of its own; start is at least 1."""
-        if self.value_head is None or start >= len(tokens):
+        if self._head_of(lora) is None or start >= len(tokens):
             return CERTAIN
         line = torch.tensor([tokens], device=self.device)
-        hidden: Tensor = self.body(input_ids=line, use_cache=False).last_hidden_state
-        logprobs = self._logits(hidden[0, start - 1 : -1]).log_softmax(-1)
+        logprobs = self._logits(self._alone(line, lora)[0, start - 1 : -1]).log_softmax(-1)
         gained = logprobs.gather(1, line[0, start:, None])
         return Likelihood(float(gained.sum()), float(gained.min()))
+
+    @torch.inference_mode()
+    def try_on(self, lora: Lora) -> None:
+        """Raises BadPolicy for broken weights. At any time: touches no slot."""
+        line = torch.arange(4, device=self.device)[None] % self.vocabulary
+        if not bool(self._logits(self._alone(line, lora)).isfinite().all()):
+            raise BadPolicy(BROKEN)
+
+    def _head_of(self, lora: Lora | None) -> ValueHead | None:
+        return self.value_head if lora is None else lora.value_head
+
+    def _alone(self, line: Tensor, lora: Lora | None) -> Tensor:
+        """Hidden states [1, T, H] of a line [1, T], in a forward pass of its own."""
+        if lora is None:
+            hidden: Tensor = self.body(input_ids=line, use_cache=False).last_hidden_state
+            return hidden
+        assert self.fused is not None
+        layers, _, _, heads, _, dim = self.kv.buffer.shape
+        kv = SlotCache(layers, heads, dim, 1, self.kv.buffer.dtype, self.device)
+        kv.reserve(line.shape[1], 0)
+        at = torch.arange(line.shape[1], device=self.device)[None]
+        return self.fused(line, Aim(at, at, None, line.shape[1], worn=worn_by([lora], self.device)), kv)

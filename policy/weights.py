@@ -20,6 +20,7 @@ import transformers
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from policy import lora
 from policy.base import BadPolicy
 from policy.folders import publish
 from policy.value_head import FILE as VALUE_HEAD_FILE
@@ -115,6 +116,14 @@ def merge(model: Any, folder: Path) -> None:
             setattr(parent, name, child)
         if hasattr(model, "peft_config"):
             del model.peft_config
+
+
+def beside(model: Any, folder: Path, dtype: torch.dtype, head: ValueHead | None) -> lora.Lora:
+    """A LoRA adapter to be computed beside a model's weights, which stay; see policy/lora.py. Raises BadPolicy."""
+    try:
+        return lora.load(folder, model, dtype, head)
+    except Exception as error:
+        raise BadPolicy(f"cannot wear the adapter {str(folder)!r} with merge=false: {_line(error)}") from error
 
 
 def _merge_adapter(model: Any, folder: Path) -> None:

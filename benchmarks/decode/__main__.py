@@ -16,7 +16,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.decode.adapters import by_adapters
 from benchmarks.decode.guards import Guard, against_generate, against_the_machine, two_processes, worker
+from benchmarks.decode.overhead import overhead
 from benchmarks.decode.page import write_page
 from benchmarks.decode.sweeps import Row, by_live, by_prefix, by_tree, machine
 
@@ -38,6 +40,9 @@ def sweeps(rounds: int) -> Iterator[Row]:
             yield from by_live(shape, most, rounds if most > 16 else 1)
         yield from by_prefix("shipped", rounds)
         yield from by_tree("shipped", rounds)
+        yield from overhead(rounds)
+        for shape in ("shipped", "30M"):
+            yield from by_adapters(shape, rounds)
 
 
 class OneCore:

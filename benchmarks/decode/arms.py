@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ class Arm(Protocol):
 
 
 class Tree:
-    """This project's decoder. As in a search, the leaves have been read before: they were drawn by it.
+    """This project's decoder. As in a search, the leaves have been read before: mostly, for it has drawn them.
 
     Args:
         folder: of the policy.
@@ -36,6 +37,7 @@ class Tree:
     def __init__(self, folder: Path, sampling: Sampling = Sampling.INDEPENDENT, **more: Any) -> None:
         self._folder, self._more, self.sampling = str(folder), more, sampling
         self._policies: dict[tuple[int, int], Transformer] = {}
+        self._read: Work | None = None
 
     def policy(self, work: Work) -> Transformer:
         """With as many slots as there are to be live sequences."""
@@ -45,6 +47,17 @@ class Tree:
                 self._folder, max_batch=work.live, max_thought_tokens=work.longest, cache_mb=2048, **self._more
             )
         return self._policies[shape]
+
+    def grow(self, work: Work, own: tuple[int, int], seed: int) -> Work:
+        """Other leaves of the same root, drawn by this decoder: so many of their lines as have from own[0] to own[1]
+        tokens."""
+        policy, root = self.policy(work), State(work.leaves[0].problem)
+        lines = asyncio.run(policy.propose(
+            root, len(work.leaves), sampling=Sampling.INDEPENDENT, seed=derive_seed(seed, "leaves"), meter=unlimited()
+        ))
+        fit = [line for line in lines if line.complete and own[0] <= line.tokens <= own[1]]
+        self._read = replace(work, leaves=[State(root.problem, (line.text,)) for line in fit])
+        return self._read
 
     def run(self, work: Work, seed: int) -> Done:
         """See Arm."""
@@ -59,9 +72,11 @@ class Tree:
             ))
             return [thought.tokens for thoughts in found for thought in thoughts]
 
-        root = State(work.leaves[0].problem)  # as in a search, what leaves share is read before them
-        await policy.propose(root, 1, sampling=Sampling.GREEDY, seed=0, meter=meter)
-        await draw(derive_seed(seed, "before"))  # reads the leaves
+        if work is not self._read:
+            self._read = work
+            root = State(work.leaves[0].problem)  # what leaves share is read before them
+            await policy.propose(root, 1, sampling=Sampling.GREEDY, seed=0, meter=meter)
+            await draw(derive_seed(seed, "before"))
         started = time.perf_counter()
         lengths = await draw(seed)
         return Done(sum(lengths), len(lengths), time.perf_counter() - started)

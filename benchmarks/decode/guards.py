@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -18,9 +18,8 @@ import torch
 
 from benchmarks.decode.arms import Generate, Tree
 from benchmarks.decode.models import SHAPES, write
-from benchmarks.decode.roofline import product_rate
+from benchmarks.decode.roofline import blas_rate, product_rate
 from benchmarks.decode.work import Done, Work, leaves
-from policy.base import Sampling
 from verifiers.base import derive_seed
 
 PROMPT = 200
@@ -50,15 +49,14 @@ def against_generate(shape: str, rounds: int, dtype: torch.dtype) -> Iterator[Gu
         place = write(SHAPES[shape], Path(folder), dtype=dtype)
         name = str(dtype).removeprefix("torch.")
         tree = Tree(place, threads=1, dtype=name)
-        distinct = Tree(place, Sampling.DISTINCT, threads=1, dtype=name)
         batched, single = Generate(place, 64, dtype), Generate(place, 1, dtype)
-        rates: dict[str, list[float]] = {"tree": [], "distinct": [], "batched": [], "single": []}
+        rates: dict[str, list[float]] = {"tree": [], "batched": [], "single": []}
+        grown = tree.grow(work(768, 64, 0), RAGGED, 0)  # about 500 of them
         for number in range(rounds + 1):  # the first one warms up
             found = {
-                "tree": tree.run(work(512, 64, number), number).rate,
-                "distinct": distinct.run(work(512, 64, number), number).rate,
-                "batched": batched.run(work(64, 64, number), number).rate,
-                "single": single.run(work(8, 64, number), number).rate,
+                "tree": tree.run(grown, number).rate,
+                "batched": batched.run(first(grown, 64), number).rate,
+                "single": single.run(first(grown, 8), number).rate,
             }
             for arm, rate in found.items() if number else ():
                 rates[arm].append(rate)
@@ -68,53 +66,67 @@ def against_generate(shape: str, rounds: int, dtype: torch.dtype) -> Iterator[Gu
                     {key: round(median(values)) for key, values in rates.items()})
 
 
+def first(work: Work, count: int) -> Work:
+    return replace(work, leaves=work.leaves[:count])
+
+
 def against_the_machine(shape: str, rounds: int, target: float) -> Guard:
-    """256 live leaves, 200 shared and 28 to 40 own tokens: the share of the rate of a matrix product."""
+    """256 live leaves, 200 shared and 20 to 40 own tokens: the share of the rate of a matrix product."""
     with TemporaryDirectory() as folder:
         tree = Tree(write(SHAPES[shape], Path(folder), endless=True), threads=1)
-        shares, rates, products = [], [], []
-        for number in range(rounds + 1):
-            some = work(256, 256, number, own=(28, 28), longest=13)
-            product = product_rate()
+        shares, rates, products, plain = [], [], [], []
+        some = work(256, 256, 0, own=(20, 20), longest=21)
+        for number in range(rounds + 1):  # the first one reads the leaves
+            product, blas = product_rate(), blas_rate()
             done: Done = tree.run(some, number)
             if number:
                 # The first token of a thought is drawn from what is known of its leaf: no pass of the model.
                 passes = done.tokens - done.thoughts
-                operations = passes * SHAPES[shape].operations(PROMPT + 28 + 6.5)
+                operations = passes * SHAPES[shape].operations(PROMPT + 20 + 10.5)
                 shares.append(operations / done.seconds / product)
                 rates.append(done.rate)
                 products.append(product)
+                plain.append(blas)
     return Guard(f"{shape}, float32: share of the matrix-product rate at 256 live sequences", median(shares), target,
-                 {"tokens_per_second": round(median(rates)), "gflops": round(median(products) / 1e9, 1)})
+                 {"tokens_per_second": round(median(rates)), "gflops": round(median(products) / 1e9, 1),
+                  "gflops_of_torch_mm": round(median(plain) / 1e9, 1)})
 
 
 def two_processes(shape: str, rounds: int) -> Guard:
     """Tokens a second of two processes with a core each, to those of one alone."""
-    alone, both = [], []
-    for _ in range(rounds):
-        alone.append(sum(_rates(shape, [0])))
-        both.append(sum(_rates(shape, [0, 1])))
+    command = [sys.executable, "-m", "benchmarks.decode", "--worker", shape]
+    workers = [subprocess.Popen([*command, str(core)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                stderr=subprocess.DEVNULL, text=True, bufsize=1) for core in (0, 1)]
+    try:
+        for one in workers:
+            _answer(one)  # it is ready
+        alone: list[float] = []
+        both: list[float] = []
+        for _ in range(rounds):
+            for some, rates in ((workers[:1], alone), (workers, both)):
+                for one in some:
+                    assert one.stdin is not None
+                    one.stdin.write("go\n")
+                rates.append(sum(float(_answer(one)) for one in some))
+    finally:
+        for one in workers:
+            one.communicate()  # the end of its input is the end
     ratio = median(two / one for one, two in zip(alone, both, strict=True))
     return Guard(f"{shape}, float32: tokens/s of two processes on two cores to one", ratio, 1.8,
                  {"one": round(median(alone)), "two": round(median(both))})
 
 
-def _rates(shape: str, cores: Sequence[int]) -> list[float]:
-    command = [sys.executable, "-m", "benchmarks.decode", "--worker", shape]
-    workers = [subprocess.Popen([*command, str(core)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                stderr=subprocess.DEVNULL, text=True) for core in cores]
-    for worker in workers:
-        assert worker.stdout is not None
-        worker.stdout.readline()  # it is ready
-    return [float(worker.communicate("go\n")[0]) for worker in workers]
+def _answer(of: subprocess.Popen[str]) -> str:
+    assert of.stdout is not None
+    return of.stdout.readline()
 
 
 def worker(shape: str) -> None:
-    """Say when ready, wait for a line, and print the rate at 64 live leaves."""
+    """Say when ready; for each line that comes in, print the rate at 64 live leaves."""
     with TemporaryDirectory() as folder:
         tree = Tree(write(SHAPES[shape], Path(folder)), threads=1)
-        tree.run(work(64, 64, 0), 0)
+        grown = tree.grow(work(768, 64, 0), RAGGED, 0)
+        tree.run(grown, 0)
         print("ready", flush=True)
-        sys.stdin.readline()
-        done = [tree.run(work(512, 64, number), number) for number in (1, 2)]
-        print(sum(one.tokens for one in done) / sum(one.seconds for one in done))
+        for number, _ in enumerate(sys.stdin, 1):
+            print(tree.run(grown, number).rate, flush=True)

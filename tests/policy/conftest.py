@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
@@ -69,3 +69,15 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         return made[name]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def subwords() -> PreTrainedTokenizerFast:
+    """A byte-level BPE in which newlines merge with each other and with text, as in large models."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=280, special_tokens=["<eos>"], initial_alphabet=alphabet)
+    backend.train_from_iterator(["1+2=3\n\n12+1=13\nab=ba\n\n", "a=1\nb=2\n\n=1\n"] * 20, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,55 +11,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
 
-from policy.base import Adaptable, BadPolicy, Policy, Sampling, Thought
-from policy.budget import Budget
+from policy.base import Adaptable, BadPolicy, Thought
 from policy.tools import Tooled
 from policy.transformer import Transformer
 from policy.uniform import Uniform
-from policy.value_head import ValueHead
 from policy.weights import base_version, copy_of
-from verifiers.base import Problem, State
+from tests.policy.loras import lora, said
 from verifiers.calculator import Calculator
 from verifiers.domains.countdown import Countdown
-
-PROBLEM = Problem("12+a", "toy", "12+a", {})
 
 
 @pytest.fixture
 def folder(tiny_folder: Callable[..., Path]) -> Path:
     return tiny_folder()
-
-
-def lora(base: Path, target: Path, seed: int, head: bool = False, **engine: object) -> Path:
-    """An adapter that matters, with a value head of its own or not, and what the engine says of it."""
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=2, target_modules=["q_proj", "down_proj"])
-    )
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_()
-    model.save_pretrained(target)
-    if head:
-        ValueHead(16).save(target)
-    if engine:
-        (target / "engine.json").write_text(json.dumps(engine))
-    return target
-
-
-async def said(policy: Policy) -> Sequence[Thought]:
-    """What a policy says of two states in every way of sampling."""
-    meter = Budget(seconds=600).start()
-    calls = [
-        policy.propose(State(PROBLEM, line), 3, sampling=sampling, seed=5, meter=meter)
-        for line in ((), ("1=1",)) for sampling in Sampling
-    ]  # fmt: skip
-    return [thought for thoughts in await asyncio.gather(*calls) for thought in thoughts]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from policy.base import Sampling, Thought
@@ -369,18 +368,6 @@ def test_one_decoder_serves_one_event_loop_after_another(tiny_folder: Callable[.
 
     assert asyncio.run(once()) == asyncio.run(once())
     policy.close()
-
-
-@pytest.fixture(scope="module")
-def subwords() -> PreTrainedTokenizerFast:
-    """A byte-level BPE in which newlines merge with each other and with text, as in large models."""
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=280, special_tokens=["<eos>"], initial_alphabet=alphabet)
-    backend.train_from_iterator(["1+2=3\n\n12+1=13\nab=ba\n\n", "a=1\nb=2\n\n=1\n"] * 20, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
 
 
 async def test_subword_tokenizers_are_read_as_they_write(

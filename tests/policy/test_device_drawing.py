@@ -109,23 +109,11 @@ def same_walk(one: Walk, other: Walk) -> None:
         np.testing.assert_allclose(mine.perturbed, theirs.perturbed, rtol=1e-12)
 
 
-def test_a_walker_that_waits_has_drawn_nothing() -> None:
-    """Nor is anything taken from the row in the last slot."""
-    drawing = Drawing(SLOTS, LONGEST, 98, 1.0)
-    seated, waits = row(SLOTS - 1), row(SLOTS - 2)
-    drawing.seat(seated)
-    drawing.draw(np.array([SLOTS - 1]), torch.from_numpy(logprobs(1, 98, 0)))
-    waits.slot = -1
-    assert drawing.walk(waits) is None
-    walk = drawing.walk(seated)
-    assert walk is not None and walk.origin is seated
-
-
 @pytest.mark.parametrize("vocabulary", [98, 5000])
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_thoughts_and_their_siblings_are_the_same(vocabulary: int, temperature: float) -> None:
     """All kinds of rows in one batch, some of them moved to other slots on the way."""
-    drawings = [kind(SLOTS, LONGEST, vocabulary, temperature) for kind in (Drawing, DeviceDrawing)]
+    drawings = [kind(SLOTS, LONGEST, vocabulary, temperature, 3) for kind in (Drawing, DeviceDrawing)]
     rows = [row(slot) for slot in range(SLOTS)]
     for drawing in drawings:
         for one in rows:
@@ -146,8 +134,8 @@ def test_thoughts_and_their_siblings_are_the_same(vocabulary: int, temperature: 
         told = []
         for drawing in drawings:
             drawing.tell(one)
-            told.append((one.thought, one.logprob, one.least))
-        assert told[0] == told[1] and told[0][0]
+            told.append((one.thought, one.logprob, one.least, one.closed))
+        assert told[0] == told[1] and told[0][0] and told[0][3]
         if one.frontier is not None:
             walk, other = (drawing.walk(one) for drawing in drawings)
             assert walk is not None and other is not None

@@ -26,7 +26,7 @@ def insert(cache: PrefixCache, tokens: tuple[int, ...], reading: Reading | None 
 
 
 def found(cache: PrefixCache, tokens: tuple[int, ...]) -> int:
-    pieces, length, _ = cache.find(tokens)
+    pieces, length = cache.find(tokens)
     if length:
         assert torch.equal(torch.cat(pieces, dim=3), kv(tokens[:length]))
     return length
@@ -56,10 +56,10 @@ def test_readings_belong_to_exactly_one_prefix() -> None:
     longer, shorter = Reading(torch.arange(3.0)), Reading(torch.ones(3))
     insert(cache, (1, 2, 3), longer)
     insert(cache, (1, 2))
-    assert cache.find((1, 2))[2] is None
-    assert cache.find((1, 2, 3))[2] is longer
+    assert cache.reading((1, 2)) is None
+    assert cache.reading((1, 2, 3)) is longer
     insert(cache, (1, 2), shorter)
-    assert cache.find((1, 2))[2] is shorter
+    assert cache.reading((1, 2)) is shorter
 
 
 def test_the_bound_holds_and_what_is_found_stays_right() -> None:

@@ -102,7 +102,8 @@ def test_an_unknown_dtype(folder: Path) -> None:
     refused("no dtype 'float33'", str(folder), dtype="float33")
 
 
-@pytest.mark.parametrize("option", ["threads", "max_thought_tokens", "max_batch", "temperature", "cache_mb"])
+@pytest.mark.parametrize(
+    "option", ["threads", "max_thought_tokens", "max_batch", "temperature", "cache_mb", "speculate"])
 def test_sizes_must_be_positive(option: str) -> None:
     refused("must be at least 1", "anything", **{option: -1})
 

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policy.charset import SPECIAL, character_tokenizer
+from policy.codec import Codec
+
+TOKENIZER = character_tokenizer()
+CODEC = Codec(TOKENIZER, len(TOKENIZER))
+PIECES = st.one_of(st.text("0123456789+-*/()= \nabcx<>s", max_size=8), st.sampled_from(SPECIAL), st.text(max_size=3))
+
+
+@given(st.lists(PIECES, max_size=6))
+def test_a_text_is_what_the_tokenizer_makes_of_it(pieces: list[str]) -> None:
+    """With names of special tokens, and letters it does not know."""
+    text = "".join(pieces)
+    expected: list[int] = TOKENIZER(text)["input_ids"]
+    if len(expected) > 1 and expected[-1] == TOKENIZER.eos_token_id:
+        del expected[-1]
+    assert CODEC.encode(text) == tuple(expected)
+
+
+def test_what_is_decoded_is_encoded_alike() -> None:
+    text = "24 = 4 * (7 - 1)\n"
+    assert CODEC.decode(CODEC.encode(text)) + "\n" == text
