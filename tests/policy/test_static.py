@@ -21,7 +21,7 @@ from policy.base import Sampling, Thought
 from policy.budget import Budget
 from policy.device_scheduler import DeviceScheduler
 from policy.kv import Stem
-from policy.slot_attention import Flash, Products
+from policy.slot_attention import Flash, Products, flash
 from policy.static import ROWS, STEM_TOKENS, STEMS, TOLERANCE, StaticStep, bucket, checked, disagreement
 from policy.stem_table import StemTable
 from policy.transformer import Transformer
@@ -67,6 +67,16 @@ class FindsNothing(Flash):
 
 
 KINDS = (Products, StandIn)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(1, 1), (28, 4)])
+def test_torchs_kernel_takes_what_it_is_given(heads: int, kv_heads: int) -> None:
+    """Its signature and its shapes, where nothing is computed."""
+    queries = torch.empty(56, heads, 128, dtype=torch.bfloat16, device="meta")
+    keys = torch.empty(4096, kv_heads, 128, dtype=torch.bfloat16, device="meta")
+    starts, used = (torch.empty(count, dtype=torch.int32, device="meta") for count in (9, 8))
+    found, weight = flash(queries, keys, keys, starts, starts, used, 7, 512, 0.1)
+    assert found.shape == queries.shape and weight.shape == (heads, 56) and weight.dtype == torch.float32
 
 
 def static(trunk: Trunk, kind: Any) -> StaticStep:
