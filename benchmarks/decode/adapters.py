@@ -44,7 +44,7 @@ def by_adapters(shape: str, rounds: int) -> Iterator[dict[str, Any]]:
         folder = write(SHAPES[shape], Path(name) / "base")
         adapters = [str(_adapter(folder, Path(name) / domain, seed)) for seed, domain in enumerate(DOMAINS)]
         arms = {kind: Given(folder, policy) for kind, policy in _policies(str(folder), adapters).items()}
-        work = _work()
+        work = four_problems()
         rates: dict[tuple[int, str], list[float]] = {kind: [] for kind in arms}
         for number in range(rounds + 1):  # the first time, all warm up: what is read stays in their caches
             for kind, arm in arms.items():
@@ -91,14 +91,15 @@ def _adapter(base: Path, folder: Path, seed: int) -> Path:
     return folder
 
 
-def _work() -> Work:
+def four_problems() -> Work:
+    """64 leaves of each, by turns."""
     found: list[State] = []
     for domain in DOMAINS:
         rng = np.random.default_rng(derive_seed(0, "adapters", domain))
         some = leaves(LIVE, 200, (5, 40), rng)
         problem = replace(some[0].problem, domain=domain)
         found += [replace(leaf, problem=problem) for leaf in some]
-    return Work([found[at] for row in range(LIVE) for at in range(row, len(found), LIVE)], LIVE)  # by turns
+    return Work([found[at] for row in range(LIVE) for at in range(row, len(found), LIVE)], LIVE)
 
 
 def _change(folder: str, adapters: list[str], merge: bool, rounds: int) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.decode.adapters import DOMAINS, LIVE, four_problems
 from benchmarks.decode.guards import Guard
 from benchmarks.decode.models import SHAPES
 from benchmarks.decode.page import write_page
@@ -27,6 +28,14 @@ def test_leaves_are_as_long_as_they_are_said_to_be() -> None:
     assert len(states[0].problem.prompt) == 198  # with its beginning and its end 200 tokens
     lengths = {len(line) + 1 for state in states for line in state.thoughts}
     assert min(lengths) >= 5 and max(lengths) <= 40 and len(lengths) > 10
+
+
+def test_four_adapters_have_as_many_of_the_live_sequences_each() -> None:
+    work = four_problems()
+    first = [leaf.problem.domain for leaf in work.leaves[:LIVE]]
+    assert [first.count(domain) for domain in DOMAINS] == [LIVE // 4] * 4 and work.live == LIVE
+    assert len({leaf.problem.prompt for leaf in work.leaves}) == 4
+    assert len({leaf.thoughts for leaf in work.leaves}) == len(work.leaves) == 4 * LIVE
 
 
 def test_operations_are_counted_for_layers_and_attention() -> None:
