@@ -17,6 +17,7 @@ from policy.lora import Worn, worn_by
 from policy.prefix_cache import PrefixCache
 from policy.reading import Reading
 from policy.rows import Name, Row
+from policy.transfers import send
 from policy.trunk import Trunk
 
 PIECE = 64  # tokens of one row fed at once while it catches up
@@ -132,7 +133,7 @@ class Batch:
                     self._next_token[slot] = self.rows[slot].tokens[self._fed[slot]]
             if there.any():
                 arrived = slots[there]
-                yield arrived, hidden[torch.from_numpy(arrived), ahead] if len(arrived) < count else hidden[:, ahead]
+                yield arrived, hidden[send(arrived, hidden.device), ahead] if len(arrived) < count else hidden[:, ahead]
 
     def _line_up(self, count: int) -> NDArray[np.int64]:
         """The next token of every row, and guesses at what follows it; what a row has yet to feed is no guess."""
@@ -291,5 +292,5 @@ class Batch:
         if len(stems) == 1:
             return offsets, [(stem, None) for stem in stems if stem is not None]
         of = {stem: [index for index, row in enumerate(rows) if row.stem is stem] for stem in stems}
-        return offsets, [(stem, torch.tensor(some, device=self.trunk.device)) for stem, some in of.items()
+        return offsets, [(stem, send(np.array(some), self.trunk.device)) for stem, some in of.items()
                          if stem is not None]

@@ -19,6 +19,7 @@ import torch
 from policy.base import PolicyStopped, Sampling, Thought
 from policy.budget import Meter
 from policy.codec import Codec
+from policy.device_scheduler import DeviceScheduler
 from policy.lora import Lora
 from policy.rows import Request, Tokens
 from policy.scheduler import Scheduler
@@ -46,10 +47,12 @@ class TreeDecoder:
         self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float = 1.0,
         speculate: int = 0,
     ) -> None:
+        on_host = trunk.device.type == "cpu" and trunk.static is None
+        kind = Scheduler if on_host else DeviceScheduler
         self._new_scheduler = partial(
-            Scheduler, trunk, codec,
+            kind, trunk, codec,
             max_thought_tokens=max_thought_tokens, cache_bytes=cache_bytes, temperature=temperature,
-            speculate=speculate,
+            speculate=speculate if on_host else 0,
         )  # fmt: skip
         self.scheduler = self._new_scheduler()
         self._wake = threading.Condition()

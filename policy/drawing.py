@@ -6,11 +6,12 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from policy.frontier import Walk
 from policy.reading import Likelihood
 from policy.rows import Row
-from policy.sampling import SMALL_VOCABULARY, WIDTH, candidates, pick_independent, two_best
+from policy.sampling import SMALL_VOCABULARY, WIDTH, Floats, candidates, pick_independent, two_best
 
 
 class Mode(IntEnum):
@@ -71,17 +72,16 @@ class Drawing:
         for array in self._each:
             array[target] = array[source]
 
-    def draw(self, slots: NDArray[np.intp], logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
+    def draw(self, slots: NDArray[np.intp], logprobs: Tensor) -> NDArray[np.int64]:
         """Draw the next token of each slot from its log-probabilities [n, V]; returns the tokens, [n]."""
         tokens = np.empty(len(slots), dtype=np.int64)
+        seen: NDArray[np.float32] = logprobs.numpy()
         mode = self.mode[slots]
         if self._newline is not None:
-            end = logprobs[:, self._newline]
-            self._closed[slots, 0] = self._total[slots] + end
-            self._closed[slots, 1] = np.minimum(self._least[slots], end)
+            self._close(slots, seen[:, self._newline])
         for kind in np.unique(mode) if (mode != mode[0]).any() else mode[:1]:
             of = slice(None) if (mode == kind).all() else np.flatnonzero(mode == kind)
-            some, given = slots[of], logprobs[of]
+            some, given = slots[of], seen[of]
             if kind == Mode.WALK:
                 tokens[of] = self._walk(some, given)
                 continue
@@ -94,23 +94,34 @@ class Drawing:
         return tokens
 
     def _walk(self, slots: NDArray[np.intp], logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
-        at = self.count[slots]
         ids, kept = candidates(logprobs)
-        total, key = self._total[slots], self._key[slots]
-        best = two_best(kept, ids, total, self._perturbed[slots], key)
+        best = two_best(kept, ids, self._total[slots], self._perturbed[slots], self._key[slots])
         rows = np.arange(len(slots))
         tokens = best.column if ids is None else ids[rows, best.column]
         gained = kept[rows, best.column].astype(np.float64)
-        if ids is not None and self._ids is not None:  # of many, only those that may ever be wanted are kept
+        if ids is not None:  # of many, only those that may ever be wanted are kept
             widest = best.widest()
-            kept = np.take_along_axis(kept, widest, 1)
-            self._ids[slots, at] = np.take_along_axis(ids, widest, 1)
-        self._logprobs[slots, at] = kept
-        self._totals[slots, at], self._leasts[slots, at], self._keys[slots, at] = total, self._least[slots], key
-        self._seconds[slots, at] = best.second
-        self._key[slots] = best.keys
-        self._gain(slots, gained)
+            kept, ids = np.take_along_axis(kept, widest, 1), np.take_along_axis(ids, widest, 1)
+        self._walked(slots, gained, best.second, best.keys, kept, ids)
         return tokens
+
+    def _walked(
+        self, slots: NDArray[np.intp], gained: NDArray[np.float64], second: NDArray[np.float64],
+        keys: NDArray[np.integer], kept: Floats, ids: NDArray[np.integer] | None = None,
+    ) -> None:  # fmt: skip
+        """Tokens of walks were drawn: note what was known before, and what has become of it."""
+        at = self.count[slots]
+        if ids is not None and self._ids is not None:
+            self._ids[slots, at] = ids
+        self._logprobs[slots, at], self._seconds[slots, at] = kept, second
+        self._totals[slots, at], self._leasts[slots, at] = self._total[slots], self._least[slots]
+        self._keys[slots, at], self._key[slots] = self._key[slots], keys.view(np.uint64)
+        self._gain(slots, gained)
+
+    def _close(self, slots: NDArray[np.intp], end: NDArray[np.float32]) -> None:
+        """Log-probabilities of a newline are known, where the next tokens are drawn."""
+        self._closed[slots, 0] = self._total[slots] + end
+        self._closed[slots, 1] = np.minimum(self._least[slots], end)
 
     def _gain(self, slots: NDArray[np.intp], logprobs: NDArray[np.float64]) -> None:
         self._total[slots] += logprobs

@@ -41,6 +41,8 @@ class Scheduler:
         resolved: requests that are, until somebody takes them; `result()` is what they get.
     """
 
+    draws: type[Drawing] = Drawing
+
     def __init__(
         self, trunk: Trunk, codec: Codec, *, max_thought_tokens: int, cache_bytes: int, temperature: float,
         speculate: int = 0,
@@ -48,7 +50,7 @@ class Scheduler:
         self.trunk = trunk
         self.codec = codec
         self.cache = PrefixCache(cache_bytes)
-        self.drawing = Drawing(trunk.slots, max_thought_tokens, trunk.vocabulary, temperature, codec.newline)
+        self.drawing = self.draws(trunk.slots, max_thought_tokens, trunk.vocabulary, temperature, codec.newline)
         self.batch = Batch(trunk, self.cache, self.drawing, speculate)
         self.max_thought_tokens = max_thought_tokens
         self._kinds = np.array(codec.kinds)
@@ -140,7 +142,7 @@ class Scheduler:
     def _read(self, rows: Sequence[Row], hidden: Tensor) -> None:
         """The last token of a state was fed in each of these rows: [R, H]."""
         lines = [self._line(row) for row in rows]
-        values = self.trunk.values(hidden, lines, [row.lora for row in rows])
+        values = self.trunk.values(hidden, lines, [row.lora for row in rows])()
         primed: list[Request] = []
         for row, state, line, value in zip(rows, hidden, lines, values, strict=True):
             reading = Reading(state.clone(), line)

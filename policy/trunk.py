@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from policy.fused import Aim, Fused, computes_in
 from policy.kv import SlotCache, Stem
 from policy.lora import Lora, Worn, worn_by
 from policy.reading import CERTAIN, Likelihood
+from policy.static import StaticStep, checked
+from policy.transfers import Fetch, send
 from policy.value_head import ValueHead
 
 BROKEN = "the policy's weights are broken: its logits are no finite numbers"
@@ -34,6 +36,7 @@ class Trunk:
         context: most tokens a row may hold.
         fed: tokens run through the model so far.
         fused: the model's layers in fewer operations, where they fit; only these know stems.
+        static: on a GPU, steps of one token a row, of these layers, that are captured and replayed.
     """
 
     def __init__(self, model: PreTrainedModel, value_head: ValueHead | None, slots: int) -> None:
@@ -53,6 +56,7 @@ class Trunk:
         fits = Fused.fits(model)
         self.kv = self._new_cache(model, computes_in(model) if fits else model.dtype)
         self.fused = Fused(model, self.kv) if fits else None
+        self.static: StaticStep | None = None
         self.check(model)
 
     @torch.inference_mode()
@@ -71,8 +75,9 @@ class Trunk:
         """Compare with the model's own forward pass: an architecture that does more than this one knows is refused.
 
         To be called again when its weights have changed. Raises BadPolicy, also for broken weights. Uses the first
-        slot.
+        slots.
         """
+        self.static = None  # what was captured may read weights that are no longer the model's
         tokens = np.arange(4)[None, :] % self.vocabulary
         plain = model(torch.from_numpy(tokens).to(self.device)).logits[0, -1].float()
         if not bool(plain.isfinite().all()):
@@ -80,6 +85,7 @@ class Trunk:
         if self.fused is not None:
             self.fused.bind()
             if self._agrees(tokens, plain):
+                self.static = checked(self)
                 return
             self.fused = None
             self.kv = self._new_cache(model, model.dtype)
@@ -117,49 +123,62 @@ class Trunk:
         rows, width = tokens.shape
         self.fed += rows * width
         own = starts if offsets is None else starts - offsets
+        if self.static is not None and width == 1 and slots is None and worn is None:
+            hidden = self.static(tokens[:, 0], starts, own, stems)
+            if hidden is not None:
+                return hidden[:, None]
         length = min(self.kv.buffer.shape[4], -(-(int(own.max()) + width) // 16) * 16)
         steps = np.arange(width)
-        at, mine = (torch.from_numpy(first[:, None] + steps).to(self.device) for first in (starts, own))
-        where = None if slots is None else torch.from_numpy(slots).to(self.device)
-        ids = torch.from_numpy(tokens).to(self.device)
+        at, mine = (send(first[:, None] + steps, self.device) for first in (starts, own))
+        where = None if slots is None else send(slots, self.device)
+        ids = send(tokens, self.device)
         if self.fused is not None:
             return self.fused(ids, Aim(at, mine, where, length, [(stem.kv, some) for stem, some in stems], worn))
         self.kv.aim(at, length, where)
         seen = torch.arange(length, device=self.device) <= at[:, :, None]
         mask = torch.zeros(seen.shape, dtype=self.kv.buffer.dtype, device=self.device)
-        hidden: Tensor = self.body(
+        found: Tensor = self.body(
             input_ids=ids, attention_mask=mask.masked_fill_(~seen, -torch.inf)[:, None],
             position_ids=at.clamp(max=self.context - 1), past_key_values=self.kv, use_cache=True,
         ).last_hidden_state  # fmt: skip
-        return hidden
+        return found
 
-    def logprobs(self, hidden: Tensor) -> NDArray[np.float32]:
-        """Hidden states [R, H] -> log-probabilities of the next token at temperature 1, [R, V]."""
-        logprobs: NDArray[np.float32] = self._logits(hidden).log_softmax(-1).cpu().numpy()
-        return logprobs
+    def logprobs(self, hidden: Tensor) -> Tensor:
+        """Hidden states [R, H] -> log-probabilities of the next token at temperature 1, float32, [R, V]."""
+        logits: Tensor = self.head(hidden.to(self.head.weight.dtype))
+        return torch.log_softmax(logits, -1, dtype=torch.float32)
 
     def values(
         self, hidden: Tensor, lines: Sequence[Likelihood], loras: Sequence[Lora | None]
-    ) -> Sequence[float | None]:
+    ) -> Callable[[], Sequence[float | None]]:
         """P(a rollout from here ends correct), R; None without a value head.
 
         Args:
             hidden: [R, H].
             lines: R likelihoods.
             loras: R, whose value head is asked; None for the base's.
+
+        Returns: them, when they are wanted: on a GPU they are on their way until then.
         """
-        values: list[float | None] = [None] * len(hidden)
-        likelihoods = torch.tensor(lines, dtype=torch.float32, device=hidden.device)
+        likelihoods = send(np.array(lines, dtype=np.float32), hidden.device)
+        groups: list[tuple[list[int], Fetch]] = []
         for lora in dict.fromkeys(loras):
             head = self._head_of(lora)
             if head is not None:
                 some = [row for row, other in enumerate(loras) if other is lora]
                 alone = len(some) == len(loras)
-                of = (hidden, likelihoods) if alone else (hidden[some], likelihoods[some])
-                found = torch.sigmoid(head(of[0].float(), of[1])).tolist()
-                for row, value in zip(some, found, strict=True):
+                index = None if alone else send(np.array(some), hidden.device)
+                of = (hidden, likelihoods) if index is None else (hidden[index], likelihoods[index])
+                groups.append((some, Fetch(torch.sigmoid(head(of[0].float(), of[1])))))
+
+        def fetched() -> Sequence[float | None]:
+            values: list[float | None] = [None] * len(loras)
+            for some, fetch in groups:
+                for row, value in zip(some, fetch()[0].tolist(), strict=True):
                     values[row] = value
-        return values
+            return values
+
+        return fetched
 
     def likelihood(self, tokens: Sequence[int], start: int, lora: Lora | None = None) -> Likelihood:
         """Of tokens[start:], in a forward pass of its own; start is at least 1."""

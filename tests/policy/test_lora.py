@@ -97,7 +97,7 @@ def test_rows_of_several_adapters_are_each_as_merged(
     starts = offsets = np.full(6, len(prompt))
     states = [trunk.forward(tails[:, :5], starts, offsets, shared, np.arange(6), worn)]
     states += [trunk.forward(tails[:, at : at + 1], starts + at, offsets, shared, worn=worn) for at in range(5, 9)]
-    found = torch.from_numpy(trunk.logprobs(torch.cat(states, 1)))
+    found = trunk.logprobs(torch.cat(states, 1))
     for which in set(who):
         rows = [row for row in range(6) if who[row] == which]
         expected = merged_logprobs(base, folders[which], [[*prompt, *tails[row].tolist()] for row in rows])
