@@ -20,6 +20,7 @@ LONGEST = ORDERS[0]
 BITS = 16  # of a cell's number in the table of each order
 FIXED = 13  # what a step costs beside its tokens, in tokens of the shipped policy on one core
 EACH = 2  # and what a guess does beside its own: one more round of drawing
+WORTH = 1.15  # by how much a step must gain in this reckoning before anything is guessed
 MEMORY = 0.98  # how much of what is known of right and wrong guesses is kept after a draw
 
 _WEIGHTS = np.random.default_rng(0).integers(1, 1 << 63, LONGEST, dtype=np.uint64) | np.uint64(1)
@@ -83,7 +84,8 @@ class Drafts:
             return 0
         ahead = np.arange(self.most + 1)
         gained = ((self._right / self._tried) ** ahead).cumsum()
-        return int((gained / (FIXED + rows * (1 + ahead) + EACH * ahead)).argmax())
+        rates = gained / (FIXED + rows * (1 + ahead) + EACH * ahead)
+        return int(rates.argmax()) if rates.max() >= WORTH * rates[0] else 0
 
 
 def _longest(found: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from benchmarks.decode.engines import why_not
 from benchmarks.decode.guards import Guard
 from benchmarks.decode.models import SHAPES
 from benchmarks.decode.page import write_page
+from benchmarks.decode.speculation import case
 from benchmarks.decode.work import leaves
 from verifiers.base import derive_seed
 
@@ -56,6 +58,13 @@ def test_the_page_has_all_figures(tmp_path: Path) -> None:
     lines = ("| twice | 2.50 | 2 | one 1, two 2.5 |", "| 1M | 30 | 77 |", "| 1M | 4 | tree | 40 |")
     assert all(line in page for line in lines)
     assert (tmp_path / "performance.png").stat().st_size > 1000
+
+
+def test_guesses_save_passes_and_change_no_answer() -> None:
+    options = argparse.Namespace(rounds=1, problems=2, at_once=2, budget="150tok", most=8)
+    row = case("arithmetic", "best_of_n", options)
+    assert row["same"] == row["problems"] == 2
+    assert row["pass_ratio"] > 1.1
 
 
 @pytest.mark.heavy
