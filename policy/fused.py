@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm, silu
+from torch.nn.functional import linear, pad, rms_norm, silu
 from transformers import PreTrainedModel
 
 from policy.kv import SlotCache
 from policy.lora import Worn
-from policy.products import Joined, packs, product
+from policy.products import Joined, knows, lined_up, packs
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
 Attend = Callable[[Tensor, Tensor, int], Tensor]  # see Attention.__call__
@@ -64,7 +64,8 @@ class Fused:
         self.kv, self.embed, self.norm = kv, body.embed_tokens, body.norm
         self.rope = body.rotary_emb
         self.layers = [_Layer(layer) for layer in body.layers]
-        self._pack = packs(*body.layers.parameters())
+        weights = list(body.layers.parameters())
+        self._pack, self._lines_up = packs(weights), all(knows(weight) for weight in weights)
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
@@ -95,9 +96,12 @@ class Fused:
         angles = at[:, None].float() * self.rope.inv_freq
         cos, sin = (turn(angles).mul_(self.rope.attention_scaling).to(x.dtype) for turn in (torch.cos, torch.sin))
         turns = torch.cat([cos, cos], 1)[:, None], torch.cat([-sin, sin], 1)[:, None]
+        count = len(tokens)
+        if self._lines_up:
+            x = _padded(x, lined_up(count))
         for number, layer in enumerate(self.layers):
             x = layer(x, turns, number, attention, worn)
-        return _norm(self.norm, x)
+        return _norm(self.norm, x[:count])
 
 
 class _Layer:
@@ -121,7 +125,7 @@ class _Layer:
     def __call__(
         self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attend, worn: Worn | None
     ) -> Tensor:
-        """x: [N, H]; turns: cosines and signed sines [N, 1, dim] -> [N, H]."""
+        """x: [M, H], of which the first N rows count; turns: their cosines and signed sines [N, 1, dim] -> [M, H]."""
 
         def through(joined: Joined, entering: Tensor, name: str) -> Tensor:
             found = joined(entering)
@@ -129,8 +133,8 @@ class _Layer:
                 worn.add(found, entering, number, name)
             return found
 
-        drawn = through(self.read, _norm(self.norms[0], x), "read")
-        units = drawn.view(x.shape[0], -1, self.dim)[:, : self.heads + self.kv_heads]
+        drawn = through(self.read, _norm(self.norms[0], x), "read")[: turns[0].shape[0]]
+        units = drawn.view(drawn.shape[0], -1, self.dim)[:, : self.heads + self.kv_heads]
         for norm, part in zip(self.head_norms, (units[:, : self.heads], units[:, self.heads :]), strict=True):
             if norm is not None:
                 part.copy_(_norm(norm, part))
@@ -138,7 +142,8 @@ class _Layer:
         swapped = torch.cat([units[:, :, half:], units[:, :, :half]], 2)
         units.mul_(turns[0]).addcmul_(swapped, turns[1])
         ours = self.heads * self.dim
-        x = through(self.write, attention(drawn[:, :ours], drawn[:, ours:], number), "write").add_(x)
+        found = _padded(attention(drawn[:, :ours], drawn[:, ours:], number), x.shape[0])
+        x = through(self.write, found, "write").add_(x)
         gate, raised = through(self.up, _norm(self.norms[1], x), "up").chunk(2, 1)
         return through(self.down, silu(gate).mul_(raised), "down").add_(x)
 
@@ -217,8 +222,13 @@ def computes_in(model: PreTrainedModel) -> torch.dtype:
 
 
 def _shared(x: Tensor, weight: Tensor) -> Tensor:
-    """[R, Q, in] times the transpose of one [out, in] -> [R, Q, out]."""
-    return product(x.reshape(-1, x.shape[2]), weight).view(*x.shape[:2], -1)
+    """[R, Q, in] times the transpose of one [out, in] -> [R, Q, out]. Not by oneDNN: prompts have too many lengths."""
+    return linear(x.reshape(-1, x.shape[2]), weight).view(*x.shape[:2], -1)
+
+
+def _padded(x: Tensor, rows: int) -> Tensor:
+    """With rows of zeros at the end."""
+    return x if x.shape[0] == rows else pad(x, (0, 0, 0, rows - x.shape[0]))
 
 
 def _norm(module: Any, x: Tensor) -> Tensor:

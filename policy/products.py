@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn.functional import linear
 FEW = 4  # rows; MKL multiplies fewer faster
 PACKED = 1 << 30  # bytes of weights of which there may be a second copy
 _mkldnn: Any = torch.backends.mkldnn
+BFLOAT16: bool = _mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class Joined:
@@ -21,7 +22,7 @@ class Joined:
         self.parts = parts
         self.weight = torch.empty(0)
         self.bias: Tensor | None = None
-        self._packed: Tensor | None = None
+        self._packed = self.weight
         self._join()
 
     def _join(self) -> None:
@@ -43,42 +44,37 @@ class Joined:
                   if p is not None}
         if theirs != mine:
             self._join()
-        self._packed = _reordered(self.weight) if pack else None
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight) if pack else self.weight
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._packed is None or x.shape[0] < FEW:
-            return product(x, self.weight, self.bias)
-        return _one_dnn(x.to(self.weight.dtype), self._packed, self.bias).to(x.dtype)
+        """[N, in] -> [N, out]; in the precision of the weights, as numbers like x. See `lined_up` for N."""
+        if x.shape[0] < FEW or not knows(self.weight):
+            return linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
+        found = torch.ops.mkldnn._linear_pointwise(
+            x.to(self.weight.dtype), self._packed, self.bias, "none", [], "")
+        return cast(Tensor, found).to(x.dtype)
 
 
-def packs(*weights: Tensor) -> bool:
+def knows(weight: Tensor) -> bool:
+    """Is oneDNN here, and fast with such numbers?
+
+    It multiplies float32 at twice the rate of MKL, which torch takes, on processors that are not Intel's.
+    """
+    if weight.device.type != "cpu" or not _mkldnn.is_available():
+        return False
+    return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and BFLOAT16)
+
+
+def packs(weights: Sequence[Tensor]) -> bool:
     """Is there to be a packed copy of these?"""
     size = sum(weight.numel() * weight.element_size() for weight in weights)
-    return size <= PACKED and all(_one_dnn_knows(weight.device, weight.dtype) for weight in weights)
+    return size <= PACKED and all(knows(weight) for weight in weights)
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """[N, in] times the transpose of [out, in]; in the precision of the weights, as numbers like x.
-
-    oneDNN multiplies float32 at twice the rate of MKL on processors that are not Intel's.
-    """
-    if x.dtype == weight.dtype == torch.float32 and x.shape[0] >= 2 * FEW and _one_dnn_knows(x.device, x.dtype):
-        return _one_dnn(x, weight, bias)
-    return linear(x.to(weight.dtype), weight, bias).to(x.dtype)
-
-
-def _one_dnn_knows(device: torch.device, dtype: torch.dtype) -> bool:
-    if device.type != "cpu" or not _mkldnn.is_available():
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
-
-
-def _reordered(weight: Tensor) -> Tensor:
-    """A copy of [out, in] for `_one_dnn`."""
-    copy: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
-    return copy
-
-
-def _one_dnn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return found
+def lined_up(rows: int) -> int:
+    """So many rows are multiplied in place of these. oneDNN compiles a program for each number of rows of each matrix,
+    which takes it 0.4 ms and half a megabyte: there should not be hundreds."""
+    if rows < FEW:
+        return rows
+    step = 8 if rows <= 64 else 32 if rows <= 512 else 128
+    return -(-rows // step) * step

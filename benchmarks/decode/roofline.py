@@ -18,7 +18,7 @@ def product_rate(device: str = "cpu", dtype: torch.dtype = torch.float32, size: 
     """
     left, right = torch.randn(2, size, size, device=device).to(dtype)
     found = [_best(lambda: torch.mm(left, right), device)]
-    if packs(right):
+    if packs([right]):
         joined = Joined([_linear(right)])
         joined.bind(pack=True)
         found.append(_best(lambda: joined(left), device))
