@@ -12,12 +12,12 @@ from torch import Tensor
 
 from policy.draft import Drafts
 from policy.drawing import Drawing, Mode
+from policy.gpu.transfers import send
 from policy.kv import Stem
 from policy.lora import Worn, worn_by
 from policy.prefix_cache import PrefixCache
 from policy.reading import Reading
 from policy.rows import Name, Row
-from policy.transfers import send
 from policy.trunk import Trunk
 
 PIECE = 64  # tokens of one row fed at once while it catches up

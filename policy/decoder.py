@@ -19,7 +19,7 @@ import torch
 from policy.base import PolicyStopped, Sampling, Thought
 from policy.budget import Meter
 from policy.codec import Codec
-from policy.device_scheduler import DeviceScheduler
+from policy.gpu.scheduler import DeviceScheduler
 from policy.lora import Lora
 from policy.rows import Request, Tokens
 from policy.scheduler import Scheduler

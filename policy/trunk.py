@@ -13,11 +13,11 @@ from transformers import PreTrainedModel
 
 from policy.base import BadPolicy
 from policy.fused import Aim, Fused, computes_in
+from policy.gpu.static import StaticStep, checked
+from policy.gpu.transfers import Fetch, send
 from policy.kv import SlotCache, Stem
 from policy.lora import Lora, Worn, worn_by
 from policy.reading import CERTAIN, Likelihood
-from policy.static import StaticStep, checked
-from policy.transfers import Fetch, send
 from policy.value_head import ValueHead
 
 BROKEN = "the policy's weights are broken: its logits are no finite numbers"

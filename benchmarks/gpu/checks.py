@@ -12,8 +12,9 @@ from benchmarks.decode.work import Done
 from benchmarks.gpu.arms import Tree
 from benchmarks.gpu.figures import Figure
 from benchmarks.gpu.made import Made
-from policy import device_sampling, sampling
-from policy.static import TOLERANCE, disagreement
+from policy import sampling
+from policy.gpu import sampling as device_sampling
+from policy.gpu.static import TOLERANCE, disagreement
 
 
 def static_and_eager(name: str, model: Made) -> Figure:

@@ -14,8 +14,8 @@ from benchmarks.decode.models import CONTEXT, OF_ENDS, Shape
 from benchmarks.decode.work import text
 from policy.charset import SPECIAL, character_tokenizer
 from policy.codec import Codec
-from policy.slot_attention import Products
-from policy.static import StaticStep
+from policy.gpu.attention import Products
+from policy.gpu.static import StaticStep
 from policy.trunk import Trunk
 from policy.value_head import ValueHead
 

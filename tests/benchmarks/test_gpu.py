@@ -15,7 +15,7 @@ from benchmarks.decode.models import SHAPES, Shape
 from benchmarks.gpu.checks import drawn_alike, static_and_eager
 from benchmarks.gpu.figures import Load, step_bytes
 from benchmarks.gpu.made import made
-from policy.slot_attention import Products
+from policy.gpu.attention import Products
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Shape(32, 2, 4, 2, 64, 700)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from policy import device_sampling, sampling
-from policy.device_drawing import DeviceDrawing
+from policy import sampling
 from policy.drawing import Drawing, Mode
 from policy.frontier import Partial, Walk
+from policy.gpu import sampling as device_sampling
+from policy.gpu.drawing import DeviceDrawing
 from policy.rows import Row
 from policy.sampling import SMALL_VOCABULARY, state_key
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from policy.base import Sampling
 from policy.budget import Budget
-from policy.device_drawing import DeviceDrawing
-from policy.device_scheduler import DeviceScheduler
+from policy.gpu.drawing import DeviceDrawing
+from policy.gpu.scheduler import DeviceScheduler
 from policy.transformer import Transformer
 from tests.policy.test_fused import state_of
 

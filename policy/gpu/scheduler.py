@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policy.device_drawing import DeviceDrawing
 from policy.drawing import Mode
+from policy.gpu.drawing import DeviceDrawing
+from policy.gpu.transfers import send
 from policy.reading import Reading
 from policy.rows import Request, Row
 from policy.scheduler import Scheduler
-from policy.transfers import send
 
 
 class DeviceScheduler(Scheduler):

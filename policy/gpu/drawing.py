@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from policy import device_sampling
 from policy.drawing import Drawing, Mode
-from policy.transfers import Fetch, send
+from policy.gpu import sampling as device_sampling
+from policy.gpu.transfers import Fetch, send
 
 
 class DeviceDrawing(Drawing):

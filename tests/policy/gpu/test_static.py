@@ -19,11 +19,11 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from policy.base import Sampling, Thought
 from policy.budget import Budget
-from policy.device_scheduler import DeviceScheduler
+from policy.gpu.attention import Flash, Products, flash
+from policy.gpu.scheduler import DeviceScheduler
+from policy.gpu.static import ROWS, STEM_TOKENS, STEMS, TOLERANCE, StaticStep, bucket, checked, disagreement
+from policy.gpu.stems import StemTable
 from policy.kv import Stem
-from policy.slot_attention import Flash, Products, flash
-from policy.static import ROWS, STEM_TOKENS, STEMS, TOLERANCE, StaticStep, bucket, checked, disagreement
-from policy.stem_table import StemTable
 from policy.transformer import Transformer
 from policy.trunk import Trunk
 from tests.policy.test_fused import MODELS, made, state_of

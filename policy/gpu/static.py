@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from policy.fused import Fused
-from policy.graphs import Graphs
+from policy.gpu.attention import Flash, Products
+from policy.gpu.graphs import Graphs
+from policy.gpu.stems import StemTable
+from policy.gpu.transfers import send
 from policy.kv import START, SlotCache, Stem
-from policy.slot_attention import Flash, Products
-from policy.stem_table import StemTable
-from policy.transfers import send
 
 if TYPE_CHECKING:
     from policy.trunk import Trunk

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from policy.gpu.stems import StemTable
 from policy.kv import SlotCache
-from policy.stem_table import StemTable
 
 Varlen = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int, int, float], tuple[Tensor, Tensor]]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from policy.gpu.transfers import send
 from policy.kv import SlotCache, Stem
-from policy.transfers import send
 
 
 class StemTable:
