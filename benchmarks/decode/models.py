@@ -61,11 +61,14 @@ SHAPES = {
 """By name. The last two are those of Qwen2.5 (its model cards and configs)."""
 
 
-def write(shape: Shape, folder: Path, *, endless: bool = False, dtype: torch.dtype = torch.float32) -> Path:
+def write(
+    shape: Shape, folder: Path, *, endless: bool = False, values: bool = True, dtype: torch.dtype = torch.float32
+) -> Path:
     """A model and its tokenizer, and a value head where thoughts have ends.
 
     Args:
         endless: no token ever ends a thought, so that all are as long as they may be; else one of OF_ENDS does, about.
+        values: with a value head, where thoughts have ends.
     """
     _logging.disable_progress_bar()
     tokenizer = character_tokenizer()
@@ -85,7 +88,7 @@ def write(shape: Shape, folder: Path, *, endless: bool = False, dtype: torch.dty
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    if not endless:  # else no thought is ever valued, and reading the leaves takes many times as long with it
+    if values and not endless:  # endless thoughts are never valued, and reading leaves takes many times as long with it
         ValueHead(shape.hidden).save(folder)
     return folder
 

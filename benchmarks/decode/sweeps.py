@@ -37,8 +37,11 @@ def by_live(shape: str, most: int, rounds: int) -> Iterator[Row]:
     other engines that are here."""
     with TemporaryDirectory() as folder:
         place = write(SHAPES[shape], Path(folder))
-        arms: dict[str, Arm] = {"tree": Tree(place, threads=1), "tree, distinct": Tree(
-            place, Sampling.DISTINCT, threads=1)}
+        bare = write(SHAPES[shape], place / "bare", values=False)  # as the others have it
+        arms: dict[str, Arm] = {
+            "tree": Tree(place, threads=1), "tree, distinct": Tree(place, Sampling.DISTINCT, threads=1),
+            "tree, no values": Tree(bare, threads=1),
+        }
         engines = {engine: engine.load()(place) for engine in here()}
         for live in (live for live in LIVE if live <= most):
             others = {engine.name: arm for engine, arm in engines.items() if live <= engine.most}

@@ -17,11 +17,12 @@ LIVE = (16, 64)
 
 
 def against_llama_cpp(shape: str, rounds: int) -> Iterator[Guard]:
-    """Leaves of a prompt, four times as many as are live, both in float32; nothing where llama.cpp is not installed."""
+    """Leaves of a prompt, four times as many as are live, both in float32 and without values, which llama.cpp does not
+    give; nothing where it is not installed."""
     if why_not(LLAMA_CPP):
         return
     with TemporaryDirectory() as folder:
-        place = write(SHAPES[shape], Path(folder))
+        place = write(SHAPES[shape], Path(folder), values=False)
         arms: dict[str, Arm] = {"tree": Tree(place, threads=1), "llama.cpp": LLAMA_CPP.load()(place)}
         for live in LIVE:
             rates: dict[str, list[float]] = {name: [] for name in arms}
