@@ -32,7 +32,8 @@ def quick(rounds: int) -> Iterator[Guard]:
         yield against_the_machine("shipped", rounds, 0.4)
         yield against_the_machine("30M", rounds, 0.75)
         yield from against_llama_cpp("shipped", rounds)
-    yield two_processes("shipped", rounds)
+    if cores() > 1:
+        yield two_processes("shipped", rounds)
 
 
 def sweeps(rounds: int) -> Iterator[Row]:
@@ -47,6 +48,11 @@ def sweeps(rounds: int) -> Iterator[Row]:
         yield from overhead(rounds)
         for shape in ("shipped", "30M"):
             yield from by_adapters(shape, rounds)
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class OneCore:
