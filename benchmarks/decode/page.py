@@ -74,8 +74,9 @@ def _draw(rows: Sequence[Row], file: Path) -> None:
             panel.plot([row["live"] for row in line], [row["tokens_per_second"] for row in line], marker="o", label=arm)
         panel.set(xscale="log", yscale="log", title=shape, xlabel="live sequences", ylabel="tokens a second")
         panel.grid(alpha=0.3)
-    panels[0][0].legend()
-    figure.tight_layout()
+    lines, names = panels[0][0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="lower center", ncol=len(names))  # below, where it hides nothing
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
     figure.savefig(file, dpi=120)
     pyplot.close(figure)
 

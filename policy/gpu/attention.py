@@ -7,6 +7,7 @@ al. 2024). How much of each a row sees is in tensors on the device.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -18,7 +19,7 @@ from policy.kv import SlotCache
 Varlen = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int, int, float], tuple[Tensor, Tensor]]
 
 
-class SlotAttention:
+class SlotAttention(ABC):
     """The part that both kinds have in common; called for each layer, like fused.Attention.
 
     Args:
@@ -53,18 +54,18 @@ class SlotAttention:
             found = torch.lerp(found, other, torch.sigmoid(theirs - weight)[..., None].to(found.dtype))
         return found.view(self.rows, -1)
 
+    @abstractmethod
     def prepare(self, own: Tensor, which: Tensor) -> None:
         """Make what all layers use."""
-        raise NotImplementedError
 
+    @abstractmethod
     def slot(self, queries: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
         """Queries [R, heads, dim], a layer's slots [2, slots, kv heads, room, dim] -> what is found, [R, heads, dim],
         and the log-sum-exp of the scores, [R, heads]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stem(self, queries: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
         """The same of a layer's stems, [2, stems, room, kv heads, dim]."""
-        raise NotImplementedError
 
 
 class Products(SlotAttention):
