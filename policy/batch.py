@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 
@@ -118,7 +119,7 @@ class Batch:
         self._catch_up()
         if self._shared is None:
             self._shared, self._worn = self._stems_of(self.rows), self._worn_by(self.rows)
-        tokens = self._line_up(count)
+        tokens, started, draws = self._line_up(count), time.perf_counter(), 0
         hidden = self.trunk.forward(tokens, self._fed[:count].copy(), *self._shared, worn=self._worn)
         self._ahead[:count] = True
         slots = np.arange(count)
@@ -132,8 +133,9 @@ class Batch:
                 if not self.rows[slot].gone:
                     self._next_token[slot] = self.rows[slot].tokens[self._fed[slot]]
             if there.any():
-                arrived = slots[there]
+                arrived, draws = slots[there], draws + 1
                 yield arrived, hidden[send(arrived, hidden.device), ahead] if len(arrived) < count else hidden[:, ahead]
+        self.drafts.took(tokens.size, draws, time.perf_counter() - started)
 
     def _line_up(self, count: int) -> NDArray[np.int64]:
         """The next token of every row, and guesses at what follows it; what a row has yet to feed is no guess."""

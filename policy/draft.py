@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 ORDERS = (8, 5, 3, 2)  # the longest context that has been seen before decides
 LONGEST = ORDERS[0]
 BITS = 16  # of a cell's number in the table of each order
-FIXED = 13  # what a step costs beside its tokens, in tokens of the shipped policy on one core
-EACH = 2  # and what a guess does beside its own: one more round of drawing
-WORTH = 1.15  # by how much a step must gain in this reckoning before anything is guessed
-MEMORY = 0.98  # how much of what is known of right and wrong guesses is kept after a draw
+FIRST = np.array([3e-4, 5e-5, 2e-4])  # seconds of a step, of a token fed in it, and of a draw, before any is measured
+MEMORY = 0.98  # how much of what is known of right and wrong guesses, and of costs, is kept after a draw or a step
+DOUBT = 0.01  # of the squared relative errors of a step, those of FIRST count so much
+EVERY = 16  # steps after which costs are reckoned anew
 
 _WEIGHTS = np.random.default_rng(0).integers(1, 1 << 63, LONGEST, dtype=np.uint64) | np.uint64(1)
 # Of a context of n tokens only the last n count: [LONGEST, orders].
@@ -41,6 +41,7 @@ class Drafts:
         self._last = np.zeros((slots, LONGEST), dtype=np.uint64)  # the last tokens of each row
         self._next = np.full(len(ORDERS) << BITS if most else 0, -1, dtype=np.int64)
         self._right, self._tried = 0.5, 1.0
+        self.costs = Costs()
 
     def read(self, tokens: Sequence[int]) -> None:
         """A text that rows will go on from."""
@@ -78,14 +79,47 @@ class Drafts:
             last = _then(last, guesses[:, ahead])
         return guesses
 
+    def took(self, tokens: int, draws: int, seconds: float) -> None:
+        """So long was a step that fed so many tokens and drew so many times."""
+        if self.most:
+            self.costs.took(tokens, draws, seconds)
+
     def _worth(self, rows: int) -> int:
         """The number of guesses with the most tokens to be had for what they cost, if each is as often right."""
         if not self.most:
             return 0
         ahead = np.arange(self.most + 1)
         gained = ((self._right / self._tried) ** ahead).cumsum()
-        rates = gained / (FIXED + rows * (1 + ahead) + EACH * ahead)
-        return int(rates.argmax()) if rates.max() >= WORTH * rates[0] else 0
+        # A guess is drawn for only where the one before it was right in some row.
+        draws = (1 - (1 - (self._right / self._tried) ** ahead) ** rows).cumsum()
+        return int((gained / self.costs.of(rows * (1 + ahead), draws)).argmax())
+
+
+class Costs:
+    """Seconds of a step by tokens fed and draws, as they are in this process: least squares of the last steps' relative
+    errors, beside which the first idea of them weighs little."""
+
+    def __init__(self) -> None:
+        self.each = FIRST.copy()
+        self._squares, self._products = np.zeros((3, 3)), np.zeros(3)
+        self._steps = 0
+
+    def of(self, tokens: NDArray[np.int64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[n] and [n] -> seconds, [n]."""
+        base, token, draw = self.each
+        return np.asarray(base + token * tokens + draw * draws)
+
+    def took(self, tokens: int, draws: int, seconds: float) -> None:
+        """A step was measured."""
+        step = np.array([1.0, tokens, draws])
+        weight = 1 / seconds**2  # relative errors are what counts: some steps feed many rows, and some were interrupted
+        self._squares = MEMORY * self._squares + weight * np.outer(step, step)
+        self._products = MEMORY * self._products + weight * seconds * step
+        self._steps += 1
+        if self._steps % EVERY == 0:
+            prior = np.diag(DOUBT * FIRST**-2)
+            found = np.linalg.solve(self._squares + prior, self._products + prior @ FIRST)
+            self.each = np.maximum(found, FIRST / 100)  # nothing is free
 
 
 def _longest(found: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad, rms_norm, silu
+from torch.nn.functional import linear, rms_norm, silu
 from transformers import PreTrainedModel
 
 from policy.kv import SlotCache
 from policy.lora import Worn
-from policy.products import Joined, knows, lined_up, packs
+from policy.products import Joined, Plan, knows, lined_up, padded, planned
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
 Attend = Callable[[Tensor, Tensor, int], Tensor]  # see Attention.__call__
@@ -65,7 +65,7 @@ class Fused:
         self.rope = body.rotary_emb
         self.layers = [_Layer(layer) for layer in body.layers]
         weights = list(body.layers.parameters())
-        self._pack, self._lines_up = packs(weights), all(knows(weight) for weight in weights)
+        self._plan, self._lines_up = planned(weights), all(knows(weight) for weight in weights)
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
@@ -80,7 +80,7 @@ class Fused:
     def bind(self) -> None:
         """What the modules' weights have become is used from now on."""
         for layer in self.layers:
-            layer.bind(self._pack)
+            layer.bind(self._plan)
 
     def __call__(self, tokens: Tensor, aim: Aim, kv: SlotCache | None = None) -> Tensor:
         """Tokens [R, T] -> hidden states after the final norm, [R, T, H]; `kv`: in place of its own."""
@@ -98,7 +98,7 @@ class Fused:
         turns = torch.cat([cos, cos], 1)[:, None], torch.cat([-sin, sin], 1)[:, None]
         count = len(tokens)
         if self._lines_up:
-            x = _padded(x, lined_up(count))
+            x = padded(x, lined_up(count))
         for number, layer in enumerate(self.layers):
             x = layer(x, turns, number, attention, worn)
         return _norm(self.norm, x[:count])
@@ -118,9 +118,9 @@ class _Layer:
         self.write = Joined([attention.o_proj])
         self.up, self.down = Joined([mlp.gate_proj, mlp.up_proj]), Joined([mlp.down_proj])
 
-    def bind(self, pack: bool) -> None:
+    def bind(self, plan: Plan) -> None:
         for joined in (self.read, self.write, self.up, self.down):
-            joined.bind(pack)
+            joined.bind(plan)
 
     def __call__(
         self, x: Tensor, turns: tuple[Tensor, Tensor], number: int, attention: Attend, worn: Worn | None
@@ -142,7 +142,7 @@ class _Layer:
         swapped = torch.cat([units[:, :, half:], units[:, :, :half]], 2)
         units.mul_(turns[0]).addcmul_(swapped, turns[1])
         ours = self.heads * self.dim
-        found = _padded(attention(drawn[:, :ours], drawn[:, ours:], number), x.shape[0])
+        found = padded(attention(drawn[:, :ours], drawn[:, ours:], number), x.shape[0])
         x = through(self.write, found, "write").add_(x)
         gate, raised = through(self.up, _norm(self.norms[1], x), "up").chunk(2, 1)
         return through(self.down, silu(gate).mul_(raised), "down").add_(x)
@@ -224,11 +224,6 @@ def computes_in(model: PreTrainedModel) -> torch.dtype:
 def _shared(x: Tensor, weight: Tensor) -> Tensor:
     """[R, Q, in] times the transpose of one [out, in] -> [R, Q, out]. Not by oneDNN: prompts have too many lengths."""
     return linear(x.reshape(-1, x.shape[2]), weight).view(*x.shape[:2], -1)
-
-
-def _padded(x: Tensor, rows: int) -> Tensor:
-    """With rows of zeros at the end."""
-    return x if x.shape[0] == rows else pad(x, (0, 0, 0, rows - x.shape[0]))
 
 
 def _norm(module: Any, x: Tensor) -> Tensor:

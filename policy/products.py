@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
 
-FEW = 4  # rows; MKL multiplies fewer faster
+FEW = 4  # rows; MKL multiplies fewer faster, if the weights are in the processor's cache
+CACHED = 16 << 20  # bytes of weights that may be
+LARGE = 1 << 22  # elements of a matrix that is worth rows of zeros, be there as few as may be
 PACKED = 1 << 30  # bytes of weights of which there may be a second copy
 _mkldnn: Any = torch.backends.mkldnn
 BFLOAT16: bool = _mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -23,6 +26,7 @@ class Joined:
         self.weight = torch.empty(0)
         self.bias: Tensor | None = None
         self._packed = self.weight
+        self._least = 1
         self._join()
 
     def _join(self) -> None:
@@ -37,22 +41,46 @@ class Joined:
                 part.bias.data = self.bias[mine]
             at = mine.stop
 
-    def bind(self, pack: bool) -> None:
-        """Join anew where a part was given other tensors; `pack` a copy in the order in which a CPU reads weights."""
+    def bind(self, plan: Plan) -> None:
+        """Join anew where a part was given other tensors."""
         mine = {tensor.untyped_storage().data_ptr() for tensor in (self.weight, self.bias) if tensor is not None}
         theirs = {p.untyped_storage().data_ptr() for part in self.parts for p in (part.weight, part.bias)
                   if p is not None}
         if theirs != mine:
             self._join()
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight) if pack else self.weight
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight) if plan.pack else self.weight
+        self._least = plan.least
 
     def __call__(self, x: Tensor) -> Tensor:
         """[N, in] -> [N, out]; in the precision of the weights, as numbers like x. See `lined_up` for N."""
-        if x.shape[0] < FEW or not knows(self.weight):
+        if x.shape[0] < self._least or not knows(self.weight):
             return linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
-        found = torch.ops.mkldnn._linear_pointwise(
-            x.to(self.weight.dtype), self._packed, self.bias, "none", [], "")
-        return cast(Tensor, found).to(x.dtype)
+        return _one(x.to(self.weight.dtype), self._packed, self.bias).to(x.dtype)
+
+
+def multiplied(x: Tensor, layer: nn.Linear) -> Tensor:
+    """[N, in] -> [N, out], of a layer that is not joined to others and not packed: a large vocabulary's."""
+    x, count = x.to(layer.weight.dtype), x.shape[0]
+    if type(layer) is not nn.Linear or layer.weight.numel() < LARGE or not knows(layer.weight):
+        return cast(Tensor, layer(x))
+    return _one(padded(x, lined_up(count)), layer.weight, layer.bias)[:count]
+
+
+def _one(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], ""))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the products of a model are done.
+
+    Attributes:
+        pack: is there a second copy of its weights, in the order in which a CPU reads them?
+        least: rows that oneDNN multiplies; MKL does fewer.
+    """
+
+    pack: bool
+    least: int
 
 
 def knows(weight: Tensor) -> bool:
@@ -65,10 +93,10 @@ def knows(weight: Tensor) -> bool:
     return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and BFLOAT16)
 
 
-def packs(weights: Sequence[Tensor]) -> bool:
-    """Is there to be a packed copy of these?"""
+def planned(weights: Sequence[Tensor]) -> Plan:
+    """For a model of these weights."""
     size = sum(weight.numel() * weight.element_size() for weight in weights)
-    return size <= PACKED and all(knows(weight) for weight in weights)
+    return Plan(size <= PACKED and all(knows(weight) for weight in weights), FEW if size <= CACHED else 1)
 
 
 def lined_up(rows: int) -> int:
@@ -78,3 +106,8 @@ def lined_up(rows: int) -> int:
         return rows
     step = 8 if rows <= 64 else 32 if rows <= 512 else 128
     return -(-rows // step) * step
+
+
+def padded(x: Tensor, rows: int) -> Tensor:
+    """With rows of zeros at the end."""
+    return x if x.shape[0] == rows else pad(x, (0, 0, 0, rows - x.shape[0]))

@@ -17,6 +17,7 @@ from policy.gpu.static import StaticStep, checked
 from policy.gpu.transfers import Fetch, send
 from policy.kv import SlotCache, Stem
 from policy.lora import Lora, Worn, worn_by
+from policy.products import multiplied
 from policy.reading import CERTAIN, Likelihood
 from policy.value_head import ValueHead
 
@@ -100,8 +101,7 @@ class Trunk:
         return torch.allclose(plain, ours, atol=1e-3 if self._dtype == torch.float32 else 0.3)
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.head(hidden.to(self.head.weight.dtype)).float()
-        return logits
+        return multiplied(hidden, self.head).float()
 
     def forward(
         self, tokens: NDArray[np.int64], starts: NDArray[np.int64], offsets: NDArray[np.int64] | None = None,
@@ -145,8 +145,7 @@ class Trunk:
 
     def logprobs(self, hidden: Tensor) -> Tensor:
         """Hidden states [R, H] -> log-probabilities of the next token at temperature 1, float32, [R, V]."""
-        logits: Tensor = self.head(hidden.to(self.head.weight.dtype))
-        return torch.log_softmax(logits, -1, dtype=torch.float32)
+        return torch.log_softmax(multiplied(hidden, self.head), -1, dtype=torch.float32)
 
     def values(
         self, hidden: Tensor, lines: Sequence[Likelihood], loras: Sequence[Lora | None]

@@ -25,6 +25,8 @@ from verifiers.base import derive_seed
 PROMPT = 200
 RAGGED = (5, 40)
 """Tokens of the leaves' own lines."""
+FLOW = 2560
+"""Lines drawn; about 1,650 become leaves. Of a few hundred, the last ones, when slots stay empty, count much."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -44,14 +46,18 @@ def work(count: int, live: int, round_: int, *, own: tuple[int, int] = RAGGED, l
 
 
 def against_generate(shape: str, rounds: int, dtype: torch.dtype) -> Iterator[Guard]:
-    """64 live leaves of a prompt: this decoder, one `generate` for all of them, and one `generate` for each."""
+    """64 live leaves of a prompt: this decoder, one `generate` for all of them, and one `generate` for each.
+
+    As in a search there is always a next leaf; `generate` has none to wait for in its batch, and gets as many as are
+    live.
+    """
     with TemporaryDirectory() as folder:
         place = write(SHAPES[shape], Path(folder), dtype=dtype)
         name = str(dtype).removeprefix("torch.")
         tree = Tree(place, threads=1, dtype=name)
         batched, single = Generate(place, 64, dtype), Generate(place, 1, dtype)
         rates: dict[str, list[float]] = {"tree": [], "batched": [], "single": []}
-        grown = tree.grow(work(640, 64, 0), RAGGED, 0)  # more than 400 of them
+        grown = tree.grow(work(FLOW, 64, 0), RAGGED, 0)
         for number in range(rounds + 1):  # the first one warms up
             found = {
                 "tree": tree.run(grown, number).rate,

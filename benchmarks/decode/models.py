@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import pad
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from policy.charset import SPECIAL, character_tokenizer
@@ -90,6 +94,20 @@ def write(
     tokenizer.save_pretrained(folder)
     if values and not endless:  # endless thoughts are never valued, and reading leaves takes many times as long with it
         ValueHead(shape.hidden).save(folder)
+    return folder
+
+
+def widened(policy: Path, intermediate: int, folder: Path) -> Path:
+    """A policy with so many neurons a layer, of which the new ones do nothing: it writes the same, and costs more."""
+    shutil.copytree(policy, folder)
+    config = json.loads((folder / "config.json").read_text())
+    more = (0, intermediate - config["intermediate_size"])
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": intermediate}))
+    weights = load_file(folder / "model.safetensors")
+    for name, weight in weights.items():
+        if "mlp" in name:
+            weights[name] = pad(weight, more if "down_proj" in name else (0, 0, *more))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from policy.products import Joined, packs
+from policy.products import Joined, planned
 
 
 def product_rate(device: str = "cpu", dtype: torch.dtype = torch.float32, size: int = 1024) -> float:
@@ -18,9 +18,9 @@ def product_rate(device: str = "cpu", dtype: torch.dtype = torch.float32, size: 
     """
     left, right = torch.randn(2, size, size, device=device).to(dtype)
     found = [_best(lambda: torch.mm(left, right), device)]
-    if packs([right]):
+    if (plan := planned([right])).pack:
         joined = Joined([_linear(right)])
-        joined.bind(pack=True)
+        joined.bind(plan)
         found.append(_best(lambda: joined(left), device))
     return 2 * size**3 / min(found)
 

@@ -1,9 +1,11 @@
-"""What guessing ahead is worth in real searches: python -m benchmarks.decode.speculation [--rounds 5] [--at-once 1]
+"""What guessing ahead is worth in real searches: python -m benchmarks.decode.speculation [--rounds 5] [--wide 10240]
 
 Two shipped policies, one that guesses what rows draw next and one that does not, search the same validation problems
 with the same seeds and tokens, in turn. One line of JSON a case, each figure the median of rounds (new problems each):
 tokens a second without guesses and with them, the ratio by the wall clock and by processor time, by how many times
-forward passes get fewer, and how many of the answers are the same.
+forward passes get fewer, and how many of the answers are the same. With `--wide` the shipped policy has so many
+neurons a layer, of which the new ones do nothing, so that the same texts cost more: with 10,240 of them it has 30
+million parameters.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from benchmarks.decode.__main__ import OneCore
+from benchmarks.decode.models import widened
 from commands.compose import load_domain, load_searcher, settle_garbage
 from commands.think import Attempt, Observed, attempt, together
 from policy.budget import Budget
@@ -48,9 +52,8 @@ class Spent:
 class Arm:
     """A policy that guesses so many tokens ahead at most."""
 
-    def __init__(self, speculate: int) -> None:
-        self.policy = Transformer(str(ROOT / "policy" / "shipped"), threads=1, max_thought_tokens=48,
-                                  speculate=speculate)
+    def __init__(self, folder: Path, speculate: int) -> None:
+        self.policy = Transformer(str(folder), threads=1, max_thought_tokens=48, speculate=speculate)
         trunk: Any = self.policy.decoder.scheduler.trunk
         self._forward, self._passes = trunk.forward, 0
         trunk.forward = self._counted
@@ -77,12 +80,12 @@ class Arm:
         return Spent(sum(record.tokens for record in records), self._passes - passes, wall, cpu, answers)
 
 
-def case(name: str, search: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One domain and one searcher."""
+def case(name: str, search: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One domain and one searcher, with the policy in a folder."""
     domain, searcher = load_domain(_config("domain", name)), load_searcher(_config("search", search))
     budget, each = Budget.parse(options.budget), max(options.problems, options.at_once)
     problems = list(islice(domain.problems("validation", 0), 1 + options.rounds * each))
-    arms = Arm(0), Arm(options.most)
+    arms = Arm(folder, 0), Arm(folder, options.most)
     rounds: list[tuple[Spent, Spent]] = []
     for arm in arms:
         arm.search(domain, searcher, problems[:1], budget)  # warms up
@@ -129,11 +132,15 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=1, help="problems thought about at the same time")
     parser.add_argument("--budget", default="500tok", help="of a problem")
     parser.add_argument("--most", type=int, default=8, help="tokens guessed ahead at most")
+    parser.add_argument("--wide", type=int, help="neurons a layer, most of which do nothing")
     options = parser.parse_args()
-    with OneCore(1):
+    with OneCore(1), TemporaryDirectory() as place:
+        folder = ROOT / "policy" / "shipped"
+        if options.wide:
+            folder = widened(folder, options.wide, Path(place) / "wide")
         for name in options.domains:
             for search in options.searchers:
-                print(json.dumps(case(name, search, options)), flush=True)
+                print(json.dumps(case(name, search, folder, options)), flush=True)
 
 
 if __name__ == "__main__":

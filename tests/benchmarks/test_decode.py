@@ -17,7 +17,7 @@ from benchmarks.decode.adapters import DOMAINS, LIVE, four_problems
 from benchmarks.decode.engines import guard as llama
 from benchmarks.decode.engines import why_not
 from benchmarks.decode.guards import Guard
-from benchmarks.decode.models import SHAPES
+from benchmarks.decode.models import SHAPES, widened
 from benchmarks.decode.page import write_page
 from benchmarks.decode.speculation import case
 from benchmarks.decode.work import leaves
@@ -61,9 +61,9 @@ def test_the_page_has_all_figures(tmp_path: Path) -> None:
     assert (tmp_path / "performance.png").stat().st_size > 1000
 
 
-def test_guesses_save_passes_and_change_no_answer() -> None:
+def test_guesses_save_passes_and_change_no_answer(tmp_path: Path) -> None:
     options = argparse.Namespace(rounds=1, problems=2, at_once=2, budget="150tok", most=8)
-    row = case("arithmetic", "best_of_n", options)
+    row = case("arithmetic", "best_of_n", widened(ROOT / "policy" / "shipped", 1024, tmp_path / "wide"), options)
     assert row["same"] == row["problems"] == 2
     assert row["pass_ratio"] > 1.1
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from policy import draft
 from policy.base import Sampling, Thought
 from policy.budget import Budget
-from policy.draft import Drafts
+from policy.draft import Costs, Drafts
 from policy.transformer import Transformer
 from verifiers.base import Problem, State
 
@@ -49,7 +49,8 @@ async def make(tiny_folder: Callable[..., Path]) -> AsyncIterator[Make]:
 @pytest.fixture
 def bold(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many guesses as may be, however often they are wrong."""
-    monkeypatch.setattr(draft, "FIXED", 1e9)
+    monkeypatch.setattr(draft, "FIRST", np.array([1e9, 1e-9, 1e-9]))
+    monkeypatch.setattr(draft, "EVERY", 1 << 40)
 
 
 async def ask(policy: Transformer, s: State, k: int, sampling: Sampling, seed: int = 0) -> list[Thought]:
@@ -148,8 +149,26 @@ def test_guesses_that_do_not_pay_are_left() -> None:
     for _ in range(40):
         drafts.drew(one, np.array([7]))
     assert drafts.guess(1).shape == (1, MOST)
-    assert drafts.guess(8).shape[1] < MOST
-    for token in tokens:
+    for _ in range(100):  # tokens cost much, and a step little
+        drafts.took(1, 1, 0.11)
+        drafts.took(4, 1, 0.8)
+    assert drafts.guess(1).shape == (1, 0)
+    for _ in range(200):  # and now it is the other way round
+        drafts.took(1, 1, 0.11)
+        drafts.took(4, 1, 0.12)
+    assert drafts.guess(1).shape == (1, MOST)
+    for token in tokens:  # nobody could guess these
         drafts.drew(one, np.array([token]))
     assert drafts.guess(1).shape == (1, 0)
     assert Drafts(4, 0).guess(1).shape == (1, 0)
+
+
+def test_costs_are_learnt_from_steps() -> None:
+    costs, rng = Costs(), np.random.default_rng(0)
+    for _ in range(400):
+        tokens, draws = int(rng.integers(1, 60)), int(rng.integers(1, 6))
+        seconds = (2e-3 + 3e-4 * tokens + 5e-4 * draws) * rng.uniform(0.9, 1.1)
+        costs.took(tokens, draws, seconds)
+    assert costs.each == pytest.approx([2e-3, 3e-4, 5e-4], rel=0.3)
+    found = costs.of(np.array([1, 50]), np.array([1.0, 1.0]))
+    assert found == pytest.approx([2.8e-3, 17.5e-3], rel=0.3)

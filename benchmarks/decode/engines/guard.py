@@ -26,9 +26,10 @@ def against_llama_cpp(shape: str, rounds: int) -> Iterator[Guard]:
         arms: dict[str, Arm] = {"tree": Tree(place, threads=1), "llama.cpp": LLAMA_CPP.load()(place)}
         for live in LIVE:
             rates: dict[str, list[float]] = {name: [] for name in arms}
+            some = work(4 * live, live, 0)
             for number in range(rounds + 1):  # the first one warms up
                 for name, arm in arms.items():
-                    rate = arm.run(work(4 * live, live, number), number).rate
+                    rate = arm.run(some, number).rate
                     if number:
                         rates[name].append(rate)
             ratio = median(ours / theirs for ours, theirs in zip(*rates.values(), strict=True))
