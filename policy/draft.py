@@ -20,7 +20,7 @@ LONGEST = ORDERS[0]
 BITS = 16  # of a cell's number in the table of each order
 FIRST = np.array([3e-4, 5e-5, 2e-4])  # seconds of a step, of a token fed in it, and of a draw, before any is measured
 MEMORY = 0.98  # how much of what is known of right and wrong guesses, and of costs, is kept after a draw or a step
-DOUBT = 0.01  # of the squared relative errors of a step, those of FIRST count so much
+DOUBT = 0.01  # how much FIRST's proportions count, where a step's relative error counts one
 EVERY = 16  # steps after which costs are reckoned anew
 
 _WEIGHTS = np.random.default_rng(0).integers(1, 1 << 63, LONGEST, dtype=np.uint64) | np.uint64(1)
@@ -97,12 +97,12 @@ class Drafts:
 
 class Costs:
     """Seconds of a step by tokens fed and draws, as they are in this process: least squares of the last steps' relative
-    errors, beside which the first idea of them weighs little."""
+    errors, beside which the first idea of their proportions weighs little."""
 
     def __init__(self) -> None:
         self.each = FIRST.copy()
         self._squares, self._products = np.zeros((3, 3)), np.zeros(3)
-        self._steps = 0
+        self._spent, self._expected, self._steps = 0.0, 0.0, 0
 
     def of(self, tokens: NDArray[np.int64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
         """[n] and [n] -> seconds, [n]."""
@@ -115,11 +115,14 @@ class Costs:
         weight = 1 / seconds**2  # relative errors are what counts: some steps feed many rows, and some were interrupted
         self._squares = MEMORY * self._squares + weight * np.outer(step, step)
         self._products = MEMORY * self._products + weight * seconds * step
+        self._spent = MEMORY * self._spent + seconds
+        self._expected = MEMORY * self._expected + FIRST @ step
         self._steps += 1
         if self._steps % EVERY == 0:
-            prior = np.diag(DOUBT * FIRST**-2)
-            found = np.linalg.solve(self._squares + prior, self._products + prior @ FIRST)
-            self.each = np.maximum(found, FIRST / 100)  # nothing is free
+            first = FIRST * (self._spent / self._expected)
+            prior = np.diag(DOUBT * first**-2)
+            found = np.linalg.solve(self._squares + prior, self._products + prior @ first)
+            self.each = np.maximum(found, first / 100)  # nothing is free
 
 
 def _longest(found: NDArray[np.int64]) -> NDArray[np.int64]:

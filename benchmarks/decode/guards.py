@@ -25,8 +25,6 @@ from verifiers.base import derive_seed
 PROMPT = 200
 RAGGED = (5, 40)
 """Tokens of the leaves' own lines."""
-FLOW = 2560
-"""Lines drawn; about 1,650 become leaves. Of a few hundred, the last ones, when slots stay empty, count much."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -57,7 +55,7 @@ def against_generate(shape: str, rounds: int, dtype: torch.dtype) -> Iterator[Gu
         tree = Tree(place, threads=1, dtype=name)
         batched, single = Generate(place, 64, dtype), Generate(place, 1, dtype)
         rates: dict[str, list[float]] = {"tree": [], "batched": [], "single": []}
-        grown = tree.grow(work(FLOW, 64, 0), RAGGED, 0)
+        grown = tree.grow(work(640, 64, 0), RAGGED, 0)  # more than 400 of them
         for number in range(rounds + 1):  # the first one warms up
             found = {
                 "tree": tree.run(grown, number).rate,
