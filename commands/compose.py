@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 Config = DictConfig | Mapping[str, Any]
+CONF = Path(__file__).resolve().parent.parent / "conf"
 _SCALARS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
 
 
@@ -85,11 +86,12 @@ def needs_domain(config: Config) -> bool:
 
 
 def load_policy(
-    config: Config, domain: Domain, tools: Config | None = None, occurring: Collection[str] | None = None
+    config: Config, domain: Domain | None, tools: Config | None = None, occurring: Collection[str] | None = None
 ) -> Policy:
     """A policy, with experts for single domains and a tool inside its thoughts where a config names them.
 
     Args:
+        domain: needed by a policy of rules, or where no names are given.
         occurring: names of the domains whose problems will come, for which alone experts are loaded; null: `domain`.
 
     Raises BadPolicy if it cannot be loaded.
@@ -98,7 +100,8 @@ def load_policy(
     plain, adapters = without_experts(config)
     policy = cast(Policy, make("policy", plain, **more))
     if adapters:
-        policy = _with_experts(policy, plain, adapters, {domain.name} if occurring is None else occurring)
+        names = occurring if occurring is not None else {domain.name} if domain is not None else set()
+        policy = _with_experts(policy, plain, adapters, names)
     if tools:
         policy = Tooled(policy, make("tools", tools))
     settle_garbage()
@@ -161,15 +164,33 @@ def close(policy: Policy) -> None:
 
 
 def domain_config(name: str) -> DictConfig:
-    """conf/domain/NAME.yaml, wherever Hydra searches for configs."""
+    return group_config("domain", name)
+
+
+def given_domain(config: Config) -> tuple[str, Domain] | None:
+    """The name and the domain that a command's config names, if any."""
+    if config.get("domain") is None:
+        return None
+    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else config["hydra"].runtime.choices
+    return chosen["domain"], load_domain(config["domain"])
+
+
+def group_config(group: str, name: str) -> DictConfig:
+    """conf/GROUP/NAME.yaml, wherever Hydra searches for configs, or here where it does not run. Raises BadInput."""
     known: set[str] = set()
-    for source in HydraConfig.get().runtime.config_sources:
-        folder = Path(source.path) / "domain"
-        if source.schema == "file" and folder.is_dir():
+    for place in _config_folders():
+        folder = place / group
+        if folder.is_dir():
             known |= {path.stem for path in folder.glob("*.yaml")}
             if f"{name}.yaml" in {path.name for path in folder.iterdir()}:
                 return cast(DictConfig, OmegaConf.load(folder / f"{name}.yaml"))
-    raise BadInput(f"there is no domain {shorten(name)}; allowed: {', '.join(sorted(known))}")
+    raise BadInput(f"there is no {group} {shorten(name)}; allowed: {', '.join(sorted(known))}")
+
+
+def _config_folders() -> list[Path]:
+    if not HydraConfig.initialized():
+        return [CONF]
+    return [Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
 
 
 def pose(text: str, name: str, domain: Domain, reads: str) -> Problem:

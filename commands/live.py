@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from commands.solve import Task
+    from commands.task import Task
 
 ROWS = 20
 BAR = 40

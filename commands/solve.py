@@ -10,7 +10,6 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from commands.compose import Config, Guesser, close, load_domain, load_policy, load_searcher, needs_domain, pose
+from commands.compose import Config, Guesser, close, given_domain, load_policy, load_searcher, needs_domain
 from commands.errors import BadInput, no_more_interrupts, one_line, plain, shorten, whole
 from commands.live import Live
 from commands.manifest import claim, describe, now, write_atomically, write_json
-from commands.think import Attempt, Observed, attempt, together
+from commands.task import Poser, Task, as_object
+from commands.think import Observed, together
 from policy.base import Policy
 from policy.budget import Budget, Meter
 from search.base import Searcher
 from search.watch import fits
-from verifiers.base import Domain, Judge, Problem, derive_seed
 
 _FLAGS = {
     "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run",
@@ -35,26 +34,6 @@ _FLAGS = {
     "--config-dir", "--experimental-rerun", "-i", "--info",
 }
 _LINE = 'a line is {"problem": "4 9 10 13"}, with "domain": "game24" where it shall not be guessed'
-
-
-@dataclass
-class Task:
-    """A problem a person asked for, and the thinking about it."""
-
-    text: str
-    domain_name: str
-    guessed: bool
-    domain: Domain
-    problem: Problem
-    judge: Judge = field(init=False)
-    policy: Observed = field(init=False)
-    meter: Meter = field(init=False)
-    record: Attempt = field(default_factory=Attempt)
-    refutation: str | None = None
-    """Why the last answer is known to be wrong, without any reference; None if nothing says so."""
-
-    def __post_init__(self) -> None:
-        self.judge = self.domain.judge()
 
 
 def take_words(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -91,7 +70,7 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
     except KeyboardInterrupt:
         no_more_interrupts()
         interrupted = True
-        asyncio.run(together(_refute(task) for task in tasks))
+        asyncio.run(together(task.refute() for task in tasks))
     finally:
         for policy in policies:
             close(policy)
@@ -105,9 +84,7 @@ async def _think(
     """All at once: what one leaves of a shared budget, the others find there."""
 
     async def one(task: Task) -> None:
-        task_seed = derive_seed(seed, task.problem.id)
-        await attempt(task.problem, task.policy, task.judge, searcher, task.meter, task_seed, task.record)
-        await _refute(task)
+        await task.run(searcher, seed)
         report.done(task)
 
     for task in tasks:
@@ -115,27 +92,16 @@ async def _think(
     await together(one(task) for task in tasks)
 
 
-async def _refute(task: Task) -> None:
-    """Ask the judge why an unverified answer is wrong: an answer known to be wrong is none."""
-    final = task.record.final
-    if final is not None and not final.verified and final.confidence == 0.0:
-        verdict = await task.judge.self_check(task.problem.sealed(), final.text)
-        task.refutation = None if verdict is None or verdict.ok else verdict.detail
-
-
 class _Reader:
     """Reads what was typed into tasks. Every refusal comes before anything is loaded or run."""
 
     def __init__(self, cfg: DictConfig) -> None:
-        self.guesser = Guesser(cfg.domains)
-        self.given: tuple[str, Domain] | None = None
-        if cfg.get("domain") is not None:
-            self.given = HydraConfig.get().runtime.choices["domain"], load_domain(cfg.domain)
+        self._poser = Poser(Guesser(cfg.domains), given_domain(cfg))
 
     def one(self, text: str | None) -> list[Task]:
         if text is None:
             raise BadInput("solve needs a problem right after it: solve \"4 9 10 13\" domain=game24, or --from FILE")
-        return [self.task(text, None)]
+        return [self._poser.task(text, None)]
 
     def file(self, path: Path) -> list[Task]:
         """One task a line. Raises BadInput naming the first line that cannot be used."""
@@ -147,26 +113,12 @@ class _Reader:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
-                    tasks.append(self.task(*_fields(line)))
+                    tasks.append(self._poser.task(*_fields(line)))
                 except ValueError as error:
                     raise BadInput(f"{path}, line {number}: {error}") from error
         if not tasks:
             raise BadInput(f"{path} holds no problem; {_LINE}")
         return tasks
-
-    def task(self, text: str, name: str | None) -> Task:
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise BadInput("the problem is not valid Unicode text")
-        if not text.strip():
-            raise BadInput(f"the problem is empty; {self.guesser.all_reads}")
-        if name is not None:
-            domain = self.guesser.domain(name)
-        elif self.given is not None:
-            name, domain = self.given
-        else:
-            name, domain, problem = self.guesser.guess(text)
-            return Task(text, name, True, domain, problem)
-        return Task(text, name, False, domain, pose(text, name, domain, self.guesser.reads(name)))
 
 
 def _fields(line: str) -> tuple[str, str | None]:
@@ -252,24 +204,6 @@ class _Report:
             print(json.dumps(said), flush=True)
         else:
             print(in_words(task, interrupted), flush=True)
-
-
-def as_object(task: Task) -> dict[str, Any]:
-    """The JSON form. An answer known to be wrong is no answer."""
-    final, record = task.record.final, task.record
-    stands = final is not None and task.refutation is None
-    return {
-        "problem": task.text,
-        "domain": task.domain_name,
-        "answer": final.text if final is not None and stands else None,
-        "verified": final is not None and final.verified,
-        "confidence": final.confidence if final is not None and stands else 0.0,
-        "seconds": round(record.seconds, 6),
-        "tokens": record.tokens,
-        "simulations": record.simulations,
-        "thoughts": list(final.thoughts) if final is not None else [],
-        "policy": task.policy.version,
-    }
 
 
 def in_words(task: Task, interrupted: bool) -> str:

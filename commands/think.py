@@ -9,7 +9,9 @@ from typing import Any
 
 from policy.base import Policy, Sampling, Thought
 from policy.budget import Meter
+from search.anytime import Anytime
 from search.base import Answer, Searcher
+from search.thinking import Thinking
 from search.watch import watch
 from verifiers.base import Judge, Problem, State
 
@@ -80,14 +82,23 @@ async def think(
     meter: Meter,
     seed: int,
     on_answer: Callable[[Answer], None],
+    on_thinking: Callable[[Thinking], None] | None = None,
 ) -> Answer | None:
-    """Run one search over a problem, sealed; see `watch`. Raises what policy, judge or searcher raise."""
-    return await watch(searcher.search(problem.sealed(), policy, judge, meter, seed), meter, on_answer)
+    """Run one search over a problem, sealed; see `watch`. Raises what policy, judge or searcher raise.
+
+    `on_thinking` gets the search in progress before it begins, if the searcher keeps one to look at.
+    """
+    if on_thinking is None or not isinstance(searcher, Anytime):
+        return await watch(searcher.search(problem.sealed(), policy, judge, meter, seed), meter, on_answer)
+    async with searcher.begin(problem, policy, judge, meter, seed, remember=True) as thinking:
+        on_thinking(thinking)
+        return await watch(searcher.run(thinking), meter, on_answer)
 
 
 async def attempt(
-    problem: Problem, policy: Observed, judge: Judge, searcher: Searcher, meter: Meter, seed: int, record: Attempt
-) -> None:
+    problem: Problem, policy: Observed, judge: Judge, searcher: Searcher, meter: Meter, seed: int, record: Attempt,
+    on_thinking: Callable[[Thinking], None] | None = None,
+) -> None:  # fmt: skip
     """Think, keeping the record up to date. The one boundary where a failure of a search becomes data.
 
     Nobody thinks about a problem with a fault: that is its error.
@@ -96,7 +107,7 @@ async def attempt(
         record.error = problem.fault
         return
     try:
-        await think(problem, policy, judge, searcher, meter, seed, record.answers.append)
+        await think(problem, policy, judge, searcher, meter, seed, record.answers.append, on_thinking)
     except Exception as error:
         record.error = f"{type(error).__name__}: {error}"
     finally:

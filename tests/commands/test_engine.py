@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from commands.engine import Engine, SearchFailed, composed, load
+from commands.errors import BadInput
+from policy.base import Policy
+from policy.budget import BadBudget
+from search.thinking import Thinking
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with load("policy=uniform") as engine:
+        yield engine
+
+
+def test_three_lines_solve_a_problem(engine: Engine) -> None:
+    result = engine.think("1 2 3 4", budget="5000tok")
+    assert result.verified and result.domain == "game24" and result.tokens > 0
+    assert eval(result.answer or "", {"__builtins__": {}}) == 24  # the control's own words: digits and signs
+    assert result == engine.think("1 2 3 4", budget="5000tok") or result.seconds > 0
+
+
+async def test_it_thinks_inside_a_running_loop_too(engine: Engine) -> None:
+    found = await asyncio.gather(*(engine.think_async(f"{n} 2 3 4", budget="3000tok") for n in (1, 4, 6)))
+    assert [result.problem for result in found] == ["1 2 3 4", "4 2 3 4", "6 2 3 4"]
+    assert engine.think("1 2 3 4", budget="300tok").problem == "1 2 3 4"  # as a notebook does
+
+
+async def test_answers_come_one_by_one_and_the_tree_can_be_looked_at(engine: Engine) -> None:
+    trees: list[Thinking] = []
+    task = engine.task("1 2 3 4", budget="5000tok")
+    answers = [answer async for answer in engine.answers(task, search="mcts", on_thinking=trees.append)]
+    assert answers[-1].verified and task.record.final == answers[-1]
+    assert trees[0].tree.visits > 0
+
+
+async def test_leaving_early_ends_the_thinking(engine: Engine) -> None:
+    task = engine.task("2*x = 4", budget="1h", domain="equations")
+    found = engine.answers(task, search="best_of_n")
+    async for _ in found:
+        break
+    await found.aclose()  # type: ignore[attr-defined]
+    assert task.meter.seconds < 60 and len(asyncio.all_tasks()) == 1
+
+
+def test_refusals_are_one_line(engine: Engine) -> None:
+    for text, more in (("", {}), ("what is love", {}), ("1 2 3 4", {"domain": "nothing"}), ("\ud800", {})):
+        with pytest.raises(BadInput):
+            engine.think(text, **more)
+    with pytest.raises(BadInput, match="mcts"):
+        engine.think("1 2 3 4", search="none such")
+    with pytest.raises(BadBudget):
+        engine.think("1 2 3 4", budget="soon")
+    with pytest.raises(BadInput):
+        load("policy=uniform", "budgett=3s")
+
+
+async def test_a_search_that_fails_says_so(engine: Engine) -> None:
+    class Broken:
+        version, max_thought_tokens = "broken", 10
+
+        async def propose(self, *_: object, **__: object) -> list[object]:
+            raise OSError("no more\nwater")
+
+    broken: Policy = Broken()  # type: ignore[assignment]
+    task = engine.task("1 2 3 4")
+    task.policy._policy = broken
+    with pytest.raises(SearchFailed, match="OSError: no more water"):
+        await engine.run(task)
+
+
+def test_nothing_is_left_running() -> None:
+    before = threading.active_count()
+    engine = Engine(composed("solve", ["policy=uniform", "domain=game24"]))
+    assert engine.think("1 2 3 4", budget="300tok").domain == "game24"
+    engine.close()
+    for thread in threading.enumerate():
+        if thread.name == "engine":
+            thread.join(5)
+    assert threading.active_count() <= before
