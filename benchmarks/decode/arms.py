@@ -63,6 +63,12 @@ class Tree:
         """See Arm."""
         return asyncio.run(self._run(self.policy(work), work, seed))
 
+    def close(self) -> None:
+        """End its decoders, which keep models and caches else."""
+        for policy in self._policies.values():
+            policy.close()
+        self._policies.clear()
+
     async def _run(self, policy: Transformer, work: Work, seed: int) -> Done:
         meter = unlimited()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -38,7 +39,7 @@ def by_live(shape: str, most: int, rounds: int) -> Iterator[Row]:
     with TemporaryDirectory() as folder:
         place = write(SHAPES[shape], Path(folder))
         bare = write(SHAPES[shape], place / "bare", values=False)  # as the others have it
-        arms: dict[str, Arm] = {
+        trees = {
             "tree": Tree(place, threads=1), "tree, distinct": Tree(place, Sampling.DISTINCT, threads=1),
             "tree, no values": Tree(bare, threads=1),
         }
@@ -46,16 +47,18 @@ def by_live(shape: str, most: int, rounds: int) -> Iterator[Row]:
         for live in (live for live in LIVE if live <= most):
             others = {engine.name: arm for engine, arm in engines.items() if live <= engine.most}
             single = {"generate": Generate(place, live)} if live <= 256 else {}
-            for name, arm in {**arms, **single, **others}.items():
+            arms: dict[str, Arm] = {**trees, **single, **others}
+            for name, arm in arms.items():
                 count = live if name == "generate" else min(4 * live, max(64, live))
                 some = [_work(count, live, 200, number) for number in range(rounds)]
                 yield {"sweep": "live sequences", "shape": shape, "live": live, "arm": name, **_rates(arm, some)}
+            for tree in trees.values():
+                tree.close()
 
 
 def by_prefix(shape: str, rounds: int) -> Iterator[Row]:
     """64 live sequences."""
-    with TemporaryDirectory() as folder:
-        tree = Tree(write(SHAPES[shape], Path(folder)), threads=1)
+    with TemporaryDirectory() as folder, closing(Tree(write(SHAPES[shape], Path(folder)), threads=1)) as tree:
         for prefix in PREFIXES:
             some = [_work(256, 64, prefix, number) for number in range(rounds)]
             yield {"sweep": "prefix", "shape": shape, "prefix": prefix, "arm": "tree", **_rates(tree, some)}
@@ -63,8 +66,7 @@ def by_prefix(shape: str, rounds: int) -> Iterator[Row]:
 
 def by_tree(shape: str, rounds: int) -> Iterator[Row]:
     """64 leaves of a prompt of 200 tokens and lines of 60 that some of them share."""
-    with TemporaryDirectory() as folder:
-        tree = Tree(write(SHAPES[shape], Path(folder)), threads=1)
+    with TemporaryDirectory() as folder, closing(Tree(write(SHAPES[shape], Path(folder)), threads=1)) as tree:
         for lines, each in TREES:
             some = []
             for number in range(rounds):
@@ -83,10 +85,25 @@ def _work(count: int, live: int, prefix: int, number: int) -> Work:
 
 
 def _rates(arm: Arm, works: list[Work]) -> Row:
+    _forget_peak()
     arm.run(works[0], len(works))  # warms up; with other noise, for what was drawn before is remembered
     done = [arm.run(work, number) for number, work in enumerate(works)]
     return {
         "tokens_per_second": round(median(one.rate for one in done)),
         "thoughts_per_second": round(median(one.thoughts / one.seconds for one in done), 1),
-        "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,  # of the process so far
+        "peak_megabytes": _peak_megabytes(),  # of the process, with what it held before
     }
+
+
+def _forget_peak() -> None:
+    """Linux tells the most memory since then; elsewhere the peak is that of the whole process so far."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_megabytes() -> int:
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) >> 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
