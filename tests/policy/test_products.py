@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from policy.products import CACHED, FEW, LARGE, PACKED, Joined, Plan, lined_up, multiplied, padded, planned
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("plan", [Plan(True, 1), Plan(False, 1), Plan(True, FEW)])
@@ -46,3 +53,23 @@ def test_rows_are_lined_up_to_few_numbers() -> None:
     assert [lined_up(rows) for rows in (1, 3, 4, 8, 65, 513)] == [1, 3, 8, 8, 96, 640]
     assert len({lined_up(rows) for rows in range(1, 1025)}) < 40
     assert padded(torch.ones(2, 3), 4).sum() == 6
+
+
+def test_programs_of_shapes_are_not_kept_for_ever() -> None:
+    """Resident memory [MiB] of products in bfloat16 of ever new shapes, as in training."""
+    code = """
+import torch
+from pathlib import Path
+import policy.products
+torch.set_num_threads(1)
+weight = torch.randn(512, 192, dtype=torch.bfloat16, requires_grad=True)
+for rows in range(100, 300):
+    torch.nn.functional.linear(torch.randn(rows, 192, dtype=torch.bfloat16), weight).sum().backward()
+    if rows in (150, 299):
+        print(int(Path("/proc/self/statm").read_text().split()[1]) >> 8)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
+                         env={**os.environ, "LRU_CACHE_CAPACITY": "32", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32"})
+    before, after = map(int, ran.stdout.split())
+    assert after < before + 60
+    assert os.environ["LRU_CACHE_CAPACITY"] and os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]
