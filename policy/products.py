@@ -16,7 +16,7 @@ CACHED = 16 << 20  # bytes of weights that may be
 LARGE = 1 << 22  # elements of a matrix that is worth rows of zeros, be there as few as may be
 PACKED = 1 << 30  # bytes of weights of which there may be a second copy
 # oneDNN keeps a program for each shape it has ever multiplied, and torch what it takes to find it: 1,024 of each, up to
-# a megabyte, and in training in bfloat16 nearly every batch has another shape. They ask for these when they first multiply.
+# a megabyte, and in training in bfloat16 nearly every batch has another shape. They read these at their first product.
 for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_name, "256")
 _mkldnn: Any = torch.backends.mkldnn
