@@ -13,7 +13,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import pad
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from policy.charset import SPECIAL, character_tokenizer
 from policy.value_head import ValueHead
@@ -62,7 +62,8 @@ SHAPES = {
     "0.5B": Shape(896, 24, 14, 2, 4864, 151936),
     "7B": Shape(3584, 28, 28, 4, 18944, 152064),
 }
-"""By name. The last two are those of Qwen2.5 (its model cards and configs)."""
+"""By name. The last two are those of Qwen2.5 (its model cards and configs), without biases: of its own architecture
+transformers reads no other tokenizer than Qwen's."""
 
 
 def write(
@@ -76,9 +77,8 @@ def write(
     """
     _logging.disable_progress_bar()
     tokenizer = character_tokenizer()
-    new = _qwen2 if shape.vocabulary else _llama
     torch.manual_seed(0)
-    model = new(shape, len(tokenizer)).to(dtype)
+    model = _llama(shape, shape.vocabulary or len(tokenizer)).to(dtype)
     with torch.no_grad():
         for layer in model.base_model.layers:  # what they add is little, so that the next direction stays
             layer.self_attn.o_proj.weight *= 0.1
@@ -114,15 +114,6 @@ def widened(policy: Path, intermediate: int, folder: Path) -> Path:
 def _llama(shape: Shape, vocabulary: int) -> Any:
     return LlamaForCausalLM(LlamaConfig(
         vocab_size=vocabulary, hidden_size=shape.hidden, num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads, num_key_value_heads=shape.key_value_heads,
-        intermediate_size=shape.intermediate, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2,
-    ))
-
-
-def _qwen2(shape: Shape, vocabulary: int) -> Any:
-    return Qwen2ForCausalLM(Qwen2Config(
-        vocab_size=shape.vocabulary, hidden_size=shape.hidden, num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads, num_key_value_heads=shape.key_value_heads,
         intermediate_size=shape.intermediate, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
         pad_token_id=0, bos_token_id=1, eos_token_id=2,
