@@ -1,4 +1,4 @@
-"""A model of transformers as a GGUF file, which llama.cpp reads."""
+"""A Llama of transformers as a GGUF file, which llama.cpp reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-ARCHITECTURES = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2}
+ARCHITECTURE = gguf.MODEL_ARCH.LLAMA
 PRECISIONS = {
     "float32": gguf.GGMLQuantizationType.F32,
     "bfloat16": gguf.GGMLQuantizationType.BF16,
@@ -23,18 +23,15 @@ def write_gguf(folder: Path, file: Path, dtype: str = "float32") -> Path:
     loader: Any = AutoModelForCausalLM
     model = loader.from_pretrained(folder, dtype=torch.float32)
     config = model.config
-    architecture = ARCHITECTURES[config.model_type]
-    writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[architecture])
+    writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[ARCHITECTURE])
     _describe(writer, config)
-    names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
+    names = gguf.get_tensor_name_map(ARCHITECTURE, config.num_hidden_layers)
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue  # llama.cpp takes the embeddings where there is none
-        if config.model_type == "llama":
-            tensor = _turned(name, tensor, config)
         kind = PRECISIONS[dtype if tensor.ndim > 1 else "float32"]  # llama.cpp wants norms and biases in float32
         known = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        writer.add_tensor(known, gguf.quantize(tensor.numpy(), kind), raw_dtype=kind)
+        writer.add_tensor(known, gguf.quantize(_turned(name, tensor, config).numpy(), kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -57,7 +54,7 @@ def _describe(writer: Any, config: Any) -> None:
 
 
 def _turned(name: str, tensor: Tensor, config: Any) -> Tensor:
-    """Rotary embeddings turn pairs of neighbours in llama.cpp's `llama`, and pairs from a head's halves elsewhere."""
+    """Rotary embeddings turn pairs of neighbours in llama.cpp, and pairs from a head's halves in transformers."""
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
     if heads is None:
         return tensor
