@@ -87,6 +87,7 @@ def write(
         likely = model.get_input_embeddings().weight[:, 0]
         likely[:] = 1.0
         likely[: len(SPECIAL)] = 0.3
+        likely[len(tokenizer) :] = -1.0  # what no text has; it would end a thought
         newline = tokenizer.convert_tokens_to_ids("\n")
         likely[newline] = 0.3 if endless else 1.0 + math.log(len(tokenizer) / OF_ENDS) / math.sqrt(shape.hidden)
     folder.mkdir(parents=True, exist_ok=True)
