@@ -96,7 +96,8 @@ class BudgetForcing(Anytime):
         self, thinking: Thinking, thread: _Thread, line: list[Step]
     ) -> AsyncGenerator[Answer, None]:
         """From the greedy line on, until the meter is out, an answer is proved, or the policy has nothing to say."""
-        votes, over = Votes(canonical=thinking.canonical), []
+        votes = Votes(canonical=thinking.canonical)
+        over: list[Step] = []  # the ends of lines that are over
         while True:
             if line and line[-1].answer is not None:
                 if line[-1].outcome is Outcome.PROVED:
@@ -109,8 +110,8 @@ class BudgetForcing(Anytime):
                     answer = votes.stand(thinking)
                 if answer is not None:
                     yield answer
-            if thinking.over:
-                return
+            if thinking.over or (self.end and self._nearly_out(thinking)):
+                return  # a line begun now would have to answer at once
             begun = not self._reopen(thread, line)
             if begun:
                 over += [] if thread.end is None else [thread.end]

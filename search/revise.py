@@ -91,7 +91,7 @@ class Revise(Anytime):
 
 
 def confidence(step: Step) -> float:
-    """How sure the policy is of a thought, in [0, 1]: its value, else its probability per token; 0 for what is wrong."""
+    """How sure the policy is of a thought, in [0, 1]: its value, else its probability per token; 0 if it is dead."""
     if step.outcome is Outcome.DEAD:
         return 0.0
     thought = step.thought

@@ -82,8 +82,8 @@ async def test_chains_are_valued_where_told_so(prompt: str) -> None:
 async def test_a_search_goes_where_the_policy_is_sure_and_keeps_to_its_tokens(prompt: str) -> None:
     script = {(): evenly("a", "b", "c")} | {(t,): evenly(f"={t}") for t in "ab"} | {("c",): evenly(f"={SECRET}")}
     opinions = {t: ["impossible"] for t in "ab"} | {"c": ["sure"]} | {f"={t}": ["likely"] for t in ("a", "b", SECRET)}
-    for hope, thought in (("sure", "c"), ("impossible", "a")):
-        inner = Opinionated(Scripted(script), opinions | {"c": [hope], "a": ["sure" if thought == "a" else "impossible"]})
+    for hope, dread, thought in (("sure", "impossible", "c"), ("impossible", "sure", "a")):
+        inner = Opinionated(Scripted(script), opinions | {"c": [hope], "a": [dread]})
         policy = Asking(inner, prompt, WORDS, samples=1, max_tokens=32)
         meter = Budget(tokens=300).start()
         search = TotBFS(k=3, width=1, in_flight=1)
