@@ -30,7 +30,7 @@ class Plan:
     """What a process needs to search, as JSON texts so that it travels to workers and names their engine.
 
     Attributes:
-        domain, policy, search, tools: configs of the constructors; that of no tools is empty.
+        domain, policy, search, tools, generator, values: configs of the constructors; that of nothing is empty.
         budget: of each problem.
         seed: of the run; a problem's own is derived from it and the problem's id.
         concurrent: problems at once in one process.
@@ -43,6 +43,8 @@ class Plan:
     budget: str
     seed: int
     concurrent: int
+    generator: str = "{}"
+    values: str = "{}"
 
 
 class Engine:
@@ -53,7 +55,8 @@ class Engine:
         domain = load_domain(json.loads(plan.domain))
         self.judge = domain.judge()
         self.searcher = load_searcher(json.loads(plan.search))
-        self.policy = load_policy(json.loads(plan.policy), domain, json.loads(plan.tools))
+        self.policy = load_policy(json.loads(plan.policy), domain, json.loads(plan.tools),
+                                  generator=json.loads(plan.generator), values=json.loads(plan.values))
         self.budget = Budget.parse(plan.budget)
         fits(self.budget, self.policy)
         self._runner = asyncio.Runner()  # one event loop for the life of the decoder

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from commands.errors import REFUSALS, BadInput, shorten
-from policy.base import Policy
+from policy.base import Policy, Thought
 from policy.experts import Experts
 from policy.tools import Tooled
 from search.base import Searcher
@@ -86,13 +86,17 @@ def needs_domain(config: Config) -> bool:
 
 
 def load_policy(
-    config: Config, domain: Domain | None, tools: Config | None = None, occurring: Collection[str] | None = None
-) -> Policy:
-    """A policy, with experts for single domains and a tool inside its thoughts where a config names them.
+    config: Config, domain: Domain | None, tools: Config | None = None, occurring: Collection[str] | None = None,
+    *, generator: Config | None = None, values: Config | None = None,
+) -> Policy:  # fmt: skip
+    """A policy, with experts for single domains, and wrapped in what the configs name.
 
     Args:
         domain: needed by a policy of rules, or where no names are given.
+        tools: a tool inside its thoughts.
         occurring: names of the domains whose problems will come, for which alone experts are loaded; null: `domain`.
+        generator: how the thoughts of a tree are come by.
+        values: where their values come from.
 
     Raises BadPolicy if it cannot be loaded.
     """
@@ -102,10 +106,40 @@ def load_policy(
     if adapters:
         names = occurring if occurring is not None else {domain.name} if domain is not None else set()
         policy = _with_experts(policy, plain, adapters, names)
-    if tools:
-        policy = Tooled(policy, make("tools", tools))
+    policy = _wrapped(policy, tools, generator, values)
     settle_garbage()
     return policy
+
+
+def _wrapped(policy: Policy, tools: Config | None, generator: Config | None, values: Config | None) -> Policy:
+    """Values are those of thoughts as a search sees them, so they come last. What fails leaves nothing running."""
+    try:
+        if tools:
+            policy = Tooled(policy, make("tools", tools))
+        if generator:
+            policy = cast(Policy, make("generator", generator, policy=policy))
+        if values:
+            policy = cast(Policy, make("values", values, policy=policy))
+    except BaseException:
+        close(policy)
+        raise
+    return policy
+
+
+class _Nobody:
+    """A policy with nothing to say, for a look at what would be around one."""
+
+    version, max_thought_tokens = "", 1
+
+    async def propose(self, *_: object, **__: object) -> list[Thought]:
+        return []
+
+
+def wrapping(tools: Config | None, generator: Config | None, values: Config | None) -> str:
+    """What the wrappers add to a policy's version."""
+    policy = _wrapped(_Nobody(), tools, generator, values)
+    close(policy)
+    return policy.version
 
 
 def _with_experts(policy: Policy, plain: Config, adapters: Mapping[str, str], occurring: Collection[str]) -> Policy:

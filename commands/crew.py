@@ -17,7 +17,8 @@ class ConfigFactory:
     """See selfplay.pool.Factory.
 
     Attributes:
-        policy_config, search, tools: JSON texts of the constructors' configs; that of no tools is empty.
+        policy_config, search, tools, generator, values: JSON texts of the constructors' configs; that of nothing is
+            empty.
         domains: likewise, by the names that problems carry.
         budget, match_budget: of each search, and of each search in a match.
         lines, concurrent, states: see selfplay.player.Player.
@@ -32,11 +33,14 @@ class ConfigFactory:
     lines: int
     concurrent: int
     states: int
+    generator: str = "{}"
+    values: str = "{}"
 
     def policy(self) -> Policy:
         """Raises BadPolicy."""
         any_domain = load_domain(json.loads(next(iter(self.domains.values()))))  # only policies of rules ask for it
-        return load_policy(json.loads(self.policy_config), any_domain, json.loads(self.tools))
+        return load_policy(json.loads(self.policy_config), any_domain, json.loads(self.tools),
+                           generator=json.loads(self.generator), values=json.loads(self.values))
 
     def player(self, policy: Policy) -> Player:
         domains = {name: load_domain(json.loads(config)) for name, config in self.domains.items()}

@@ -53,7 +53,8 @@ def draw_curves(cfg: DictConfig, folder: Path, adapters: Mapping[int, Path | Non
     choices = HydraConfig.get().runtime.choices
     for number, adapter in adapters.items():
         policy = json.dumps(json.loads(as_json(cfg.policy)) | {"adapter": None if adapter is None else str(adapter)})
-        plan = Plan(as_json(cfg.domain), policy, as_json(cfg.search), as_json(cfg.tools), budget, cfg.seed, 1)
+        plan = Plan(as_json(cfg.domain), policy, as_json(cfg.search), as_json(cfg.tools), budget, cfg.seed, 1,
+                    as_json(cfg.generator), as_json(cfg["values"]))
         place = folder / "curves" / f"generation-{number}"
         names = {"domain": choices["domain"], "split": str(how.split), "search": choices["search"],
                  "policy": choices["policy"], "budget": budget}

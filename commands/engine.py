@@ -81,7 +81,8 @@ class Engine:
     """See the module. Its coroutines may be used from any event loop, from several at once, too.
 
     Args:
-        config: with `policy`, `search`, `tools`, `domains` and perhaps `domain`, as in conf/solve.yaml.
+        config: with `policy`, `search`, `tools`, `generator`, `values`, `domains` and perhaps `domain`, as in
+            conf/solve.yaml.
     """
 
     def __init__(self, config: Config) -> None:
@@ -190,7 +191,9 @@ class Engine:
         config = self._config["policy"]
         key = name if needs_domain(config) else ""
         if key not in self._policies:
-            self._policies[key] = load_policy(config, domain, self._config["tools"], set(without_experts(config)[1]))
+            whole = self._config
+            self._policies[key] = load_policy(config, domain, whole["tools"], set(without_experts(config)[1]),
+                                              generator=whole["generator"], values=whole["values"])
         return self._policies[key]
 
 

@@ -50,7 +50,7 @@ def run(cfg: DictConfig) -> int:
              "budget": str(budget)}
     seed = whole("seed", cfg.seed, 0)
     configs = as_json(cfg.domain), as_json(cfg.policy), as_json(cfg.search), as_json(cfg.tools)
-    plan = Plan(*configs, str(budget), seed, concurrent)
+    plan = Plan(*configs, str(budget), seed, concurrent, as_json(cfg.generator), as_json(cfg["values"]))
     folder = Path(HydraConfig.get().runtime.output_dir)
     claim(folder)
     config = OmegaConf.to_container(cfg, resolve=True)

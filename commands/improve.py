@@ -30,6 +30,7 @@ from commands.compose import (
     make,
     torch_device,
     without_experts,
+    wrapping,
 )
 from commands.crew import ConfigFactory
 from commands.curves import check_curves, draw_curves
@@ -125,7 +126,7 @@ def _loop(
 
     torch.set_num_threads(len(os.sched_getaffinity(0)) if cfg.threads is None else cfg.threads)
     name = naming(base)
-    tool = f"+{make('tools', cfg.tools).version}" if cfg.tools else ""
+    around = wrapping(cfg.tools, cfg.generator, cfg["values"])  # cfg.values is a method
     domains = [domain for _, domain in ladder.values()]
     learner = Learner(base, parts["objective"], parts["training"], torch_device(str(cfg.device)))
     followers = Followers(learner.processes)
@@ -133,7 +134,7 @@ def _loop(
         ends.callback(followers.end)
     return Generations(folder, settings, Parts(
         pool, store, domains, parts["curriculum"], parts["replay"], learner,
-        version=lambda adapter: name(adapter) + tool, tokens=cast(int, budgets[1].tokens),
+        version=lambda adapter: name(adapter) + around, tokens=cast(int, budgets[1].tokens),
         cores=_cores(settings, torch.get_num_threads()), lines=settings.lines, start=start,
         proposals=parts["proposals"],
         demonstrating=[domain for domain in domains if _demonstrates(domain)], followers=followers,
@@ -148,7 +149,7 @@ def _pool(
     factory = ConfigFactory(
         json.dumps(policy), as_json(cfg.search), as_json(cfg.tools),
         {domain.name: as_json(config) for config, domain in ladder.values()}, str(budgets[0]), str(budgets[1]),
-        settings.lines, settings.concurrent, settings.states,
+        settings.lines, settings.concurrent, settings.states, as_json(cfg.generator), as_json(cfg["values"]),
     )  # fmt: skip
     if settings.pool == "local":
         from selfplay.pool import LocalPool

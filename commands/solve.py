@@ -58,7 +58,7 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
     whole("seed", cfg.seed, 0)
     tasks = _Reader(cfg).one(problem) if source is None else _Reader(cfg).file(Path(source))
     searcher = load_searcher(cfg.search)
-    policies = _load_policies(cfg.policy, cfg.tools, tasks)
+    policies = _load_policies(cfg, tasks)
     for policy in policies:
         fits(budget, policy)
     shared = None if source is None else budget.start()
@@ -135,14 +135,16 @@ def _fields(line: str) -> tuple[str, str | None]:
     return text, name
 
 
-def _load_policies(config: Config, tools: Config, tasks: Sequence[Task]) -> list[Policy]:
+def _load_policies(cfg: Config, tasks: Sequence[Task]) -> list[Policy]:
     """One policy for all, but one for each domain where the policy is made of a domain's rules."""
+    config = cfg["policy"]
     loaded: dict[str, Policy] = {}
     occurring = {task.problem.domain for task in tasks}
     for task in tasks:
         key = task.domain_name if needs_domain(config) else ""
         if key not in loaded:
-            loaded[key] = load_policy(config, task.domain, tools, occurring)
+            loaded[key] = load_policy(config, task.domain, cfg["tools"], occurring,
+                                      generator=cfg["generator"], values=cfg["values"])
         task.policy = Observed(loaded[key])
     return list(loaded.values())
 

@@ -33,11 +33,11 @@ _logging: Any = transformers.logging
 _ROOT = Path(__file__).resolve().parents[1]
 
 
-def locate(path: str) -> Path:
+def locate(path: str, what: str = "policy") -> Path:
     """The folder meant by a policy's path; what is not there may be a name on the hub."""
     source = _beside(path)
     if not source.is_dir() and (source.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1):
-        raise BadPolicy(f"there is no policy folder {path!r}")
+        raise BadPolicy(f"there is no {what} folder {path!r}")
     return source
 
 
@@ -49,26 +49,39 @@ def existing(path: str, what: str) -> Path:
     return folder
 
 
-def load_model(name: str, local: bool, dtype: str, revision: str | None = None) -> Any:
-    """A causal language model, whole. Raises BadPolicy."""
+def load_model(
+    name: str, local: bool, dtype: str, revision: str | None = None, *, loader: Any = AutoModelForCausalLM,
+    attention: str | None = "sdpa", what: str = "policy",
+) -> Any:  # fmt: skip
+    """A causal language model, or what another loader makes, whole. Raises BadPolicy."""
     kind = "auto" if dtype == "auto" else getattr(torch, dtype, None)
     if not isinstance(kind, str | torch.dtype):
         raise BadPolicy(f"there is no dtype {dtype!r}; use 'float32', 'bfloat16' or 'float16'")
-    loader: Any = AutoModelForCausalLM
-    if not local and not _hub_answers():
-        # The hub's client would retry for most of a minute; offline, it still loads what is in its cache.
-        _hub.constants.HF_HUB_OFFLINE = True
+    if not local:
+        reach_hub()
     try:
         model, report = loader.from_pretrained(
-            name, dtype=kind, attn_implementation="sdpa", output_loading_info=True,
-            local_files_only=local, revision=revision or "main",
+            name, dtype=kind, attn_implementation=attention, output_loading_info=True,
+            local_files_only=local, revision=revision or "main", trust_remote_code=False,
         )  # fmt: skip
     except Exception as error:
-        where = "load the policy folder" if local else "find a folder, or load from the hub, the policy"
-        raise BadPolicy(f"cannot {where} {name!r}: {_line(error)}") from error
+        where = f"load the {what} folder" if local else f"find a folder, or load from the hub, the {what}"
+        raise BadPolicy(f"cannot {where} {name!r}: {line(error)}") from error
     if wrong := sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]])):
         raise BadPolicy(f"the weights of {name!r} do not fit its config: {wrong[0]} is missing or misshapen")
     return model.eval().requires_grad_(False)
+
+
+def quiet() -> None:
+    """No progress bars and no warnings of transformers: what is wrong with a folder is said in one line."""
+    _logging.disable_progress_bar()
+    _logging.set_verbosity(_logging.CRITICAL)
+
+
+def reach_hub() -> None:
+    """Where it cannot be reached its client would retry for most of a minute; offline it loads from its cache."""
+    if not _hub_answers():
+        _hub.constants.HF_HUB_OFFLINE = True
 
 
 def load_tokenizer(name: str, local: bool, revision: str | None = None) -> Any:
@@ -76,7 +89,7 @@ def load_tokenizer(name: str, local: bool, revision: str | None = None) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name, local_files_only=local, revision=revision or "main")
     except Exception as error:
-        raise BadPolicy(f"cannot load the tokenizer of {name!r}: {_line(error)}") from error
+        raise BadPolicy(f"cannot load the tokenizer of {name!r}: {line(error)}") from error
 
 
 def moved(model: Any, device: str) -> Any:
@@ -84,7 +97,7 @@ def moved(model: Any, device: str) -> Any:
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
-        raise BadPolicy(f"cannot put the policy on the device {device!r}: {_line(error)}") from error
+        raise BadPolicy(f"cannot put the policy on the device {device!r}: {line(error)}") from error
 
 
 def copy_of(model: Any) -> dict[str, Tensor]:
@@ -110,7 +123,7 @@ def merge(model: Any, folder: Path) -> None:
             warnings.simplefilter("ignore", FutureWarning)
             _merge_adapter(model, folder)
     except Exception as error:
-        raise BadPolicy(f"cannot load the adapter {str(folder)!r} into this policy: {_line(error)}") from error
+        raise BadPolicy(f"cannot load the adapter {str(folder)!r} into this policy: {line(error)}") from error
     finally:
         for parent, name, child in modules:  # PEFT wraps modules in place, and leaves them so where it fails
             setattr(parent, name, child)
@@ -123,7 +136,7 @@ def beside(model: Any, folder: Path, dtype: torch.dtype, head: ValueHead | None)
     try:
         return lora.load(folder, model, dtype, head)
     except Exception as error:
-        raise BadPolicy(f"cannot wear the adapter {str(folder)!r} with merge=false: {_line(error)}") from error
+        raise BadPolicy(f"cannot wear the adapter {str(folder)!r} with merge=false: {line(error)}") from error
 
 
 def _merge_adapter(model: Any, folder: Path) -> None:
@@ -234,7 +247,7 @@ class Naming:
         try:
             made_for = json.loads(file.read_text(encoding="utf-8"))["base_version"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadPolicy(f"cannot read for which base {str(file)!r} was made: {_line(error)}") from error
+            raise BadPolicy(f"cannot read for which base {str(file)!r} was made: {line(error)}") from error
         if made_for != self.base:
             raise BadPolicy(
                 f"the adapter {str(adapter)!r} was made for the base {str(made_for)[:40]}, but this one is {self.base}"
@@ -265,7 +278,7 @@ def _hub_answers() -> bool:
     return True
 
 
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
     """What an error says, on one line of a readable length."""
     said = " ".join(str(error).split())
     return (f"{type(error).__name__} {said}" if isinstance(error, KeyError) or not said else said)[:200]

@@ -11,11 +11,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from commands.compose import close, load_domain, load_policy, load_searcher, make
+from commands.compose import close, load_domain, load_policy, load_searcher, make, wrapping
 from commands.errors import BadInput
 from commands.launch import command_names
 from policy.base import Policy
 from policy.tools import Tool, Tooled
+from policy.uniform import Uniform
 from search.base import Searcher
 from selfplay.asymmetric import Proposals
 from selfplay.curriculum import Curriculum
@@ -28,7 +29,7 @@ from verifiers.base import BadProblem, Domain, Judge
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("domain", "search", "policy", "tools", "objective", "training", "curriculum", "replay", "scalars",
-          "selfplay", "proposals")
+          "selfplay", "proposals", "values", "generator")
 
 
 def configs(group: str) -> list[Any]:
@@ -54,6 +55,9 @@ def test_the_groups_are_complete():
     assert {"gsm8k", "math", "humaneval", "mbpp", "reasoning_gym", "custom"} <= names["domain"]
     assert {"shipped", "transformer", "uniform"} <= names["policy"]
     assert names["tools"] == {"none", "calculator", "python"}
+    assert names["values"] == {"none", "hidden", "asking", "agreement", "reward_model"}
+    assert names["generator"] == {"sample", "propose"}
+    assert {"revise", "budget_forcing"} <= names["search"]
     assert names["objective"] == {"expert_iteration", "rejection_sampling", "grpo", "dpo"}
     assert names["training"] == {"lora", "full"} and names["scalars"] == {"tensorboard", "mlflow", "wandb", "none"}
     assert names["selfplay"] == {"replica", "shared", "local"}
@@ -131,6 +135,26 @@ def test_every_tool(path: Path, domain: Domain):
     assert policy.max_thought_tokens == uniform.max_thought_tokens + made.max_chars
     with pytest.raises(BadInput, match="misspelled"):
         load_policy(uniform, domain, {**config, "misspelled": 1})
+
+
+@pytest.mark.parametrize(("group", "path"), [
+    pytest.param(group, path, id=path.stem) for group in ("values", "generator")
+    for path in sorted((CONF / group).glob("*.yaml"))])
+def test_every_wrapper(group: str, path: Path, domain: Domain):
+    config = read(path)
+    uniform = read(CONF / "policy" / "uniform.yaml")
+    if not config:
+        assert type(load_policy(uniform, domain, **{group: config})) is Uniform
+        return
+    if any(OmegaConf.is_missing(config, key) for key in config):
+        pytest.skip("names no weights of its own: a person gives them")
+    policy = load_policy(uniform, domain, **{group: config})
+    assert isinstance(policy, Policy) and policy.max_thought_tokens >= uniform.max_thought_tokens
+    assert policy.version == "uniform" + wrapping(*(config if name == group else None
+                                                    for name in ("tools", "generator", "values")))
+    assert policy.version != "uniform"
+    with pytest.raises(BadInput, match="misspelled"):
+        load_policy(uniform, domain, **{group: {**config, "misspelled": 1}})
 
 
 def composed(group: str, name: str) -> Any:

@@ -22,7 +22,8 @@ from verifiers.base import Evidence, Judge, Problem, State, Verdict, content_id,
 CONF = Path(__file__).parents[2] / "conf" / "search"
 SEARCHERS = sorted(path.stem for path in CONF.glob("*.yaml"))
 THINKERS = [name for name in SEARCHERS if name != "greedy"]
-TREES = [name for name in THINKERS if name not in ("self_consistency", "best_of_n")]
+CHAINS = ("self_consistency", "best_of_n", "revise", "budget_forcing")
+TREES = [name for name in THINKERS if name not in CHAINS]
 REFERENCE = "the-reference-nobody-may-see"
 SECRET = "42"
 

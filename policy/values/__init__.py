@@ -1,0 +1,1 @@
+"""Values of thoughts from elsewhere than a value head."""

@@ -1,0 +1,35 @@
+"""A policy around another one: what all of them do alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from policy.base import Adaptable, BadPolicy, Policy
+
+
+class Wrapped:
+    """Named after the policy inside and itself; adapters and the end are the policy's.
+
+    Args:
+        policy: the one inside.
+        name: joins its version.
+    """
+
+    def __init__(self, policy: Policy, name: str) -> None:
+        self.version = f"{policy.version}+{name}"
+        self.max_thought_tokens = policy.max_thought_tokens
+        self.temperature: float = getattr(policy, "temperature", 1.0)
+        self._policy = policy
+        self._name = name
+
+    def load_adapter(self, folder: str | Path | None) -> None:
+        """See Adaptable."""
+        if not isinstance(self._policy, Adaptable):
+            raise BadPolicy(f"the policy {self._policy.version} takes no adapter")
+        self._policy.load_adapter(folder)
+        self.version = f"{self._policy.version}+{self._name}"
+
+    def close(self) -> None:
+        """End what the policy keeps running, if anything."""
+        if hasattr(self._policy, "close"):
+            self._policy.close()
