@@ -1,4 +1,4 @@
-"""A policy behind HTTP against the same one in this process: python -m benchmarks.served [--limit 100] [--budget 1000tok]
+"""A policy behind HTTP against the same one in this process: python -m benchmarks.served [--limit 100]
 
 The shipped policy, served by benchmarks/served/server.py in a process of its own and asked by policy=openai, searches
 the 100 puzzles of the Tree-of-Thoughts paper (or another split). Arms, all with the same problems, searcher, seed and
@@ -6,6 +6,7 @@ token budget:
 
 - served: over HTTP, without log-probabilities; it has no value head either;
 - control: in this process, its values and log-probabilities hidden, sampled by the same rules (policy/served/draws.py);
+- control_reseeded: the same with other seeds: by how much chance alone differs;
 - served_logprobs: over HTTP, with the log-probabilities that the server tells;
 - shipped: in this process, as it is, with values, and thoughts drawn without replacement;
 - uniform: random legal steps.
@@ -42,8 +43,9 @@ from search.base import Searcher
 from verifiers.base import Domain, Problem, State, derive_seed
 
 ROOT = Path(__file__).resolve().parents[2]
-ARMS = ("served", "control", "served_logprobs", "shipped", "uniform")
-PAIRS = (("served", "control"), ("served_logprobs", "served"), ("shipped", "served"), ("served", "uniform"))
+ARMS = ("served", "control", "control_reseeded", "served_logprobs", "shipped", "uniform")
+PAIRS = (("served", "control"), ("served", "control_reseeded"), ("served_logprobs", "served"), ("shipped", "served"),
+         ("served", "uniform"))
 PATIENCE = 8
 
 
@@ -94,7 +96,7 @@ def serving(*options: str) -> Iterator[tuple[str, str]]:
 def made(arm: str, url: str, model: str, domain: Domain, longest: int) -> Policy:
     if arm == "uniform":
         return load_policy(group_config("policy", "uniform"), domain)
-    if arm in ("shipped", "control"):
+    if arm in ("shipped", "control", "control_reseeded"):
         policy = Transformer("policy/shipped", threads=1, max_thought_tokens=longest)
         return policy if arm == "shipped" else Blind(policy)
     return Served(url, model, api_key_env=None, max_thought_tokens=longest, patience=PATIENCE,
@@ -112,7 +114,8 @@ def measure(
 
     async def solve(problem: Problem, record: Attempt) -> None:
         async with gate:
-            await attempt(problem, Observed(policy), judge, searcher, budget.start(), derive_seed(0, problem.id), record)
+            seed = derive_seed(int(arm == "control_reseeded"), problem.id)
+            await attempt(problem, Observed(policy), judge, searcher, budget.start(), seed, record)
 
     began = time.monotonic()
     asyncio.run(together(map(solve, problems, records)))
