@@ -1,4 +1,4 @@
-"""A server in a thread of the test, by plain sockets: it answers as it is told to, and breaks off where no framework would.
+"""A server in a thread of the test, by plain sockets: it answers as told, and breaks off where no framework would.
 
 Lines are what their seed says, so that whoever asks can tell which sample was drawn.
 """
@@ -113,7 +113,8 @@ class Standin:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
                 method, path, _ = head[0].split(" ")
-                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+                pairs = (line.partition(": ") for line in head[1:] if line)
+                headers = {name.lower(): value for name, _, value in pairs}
                 content = await reader.readexactly(int(headers.get("content-length", 0)))
                 asked = Asked(method, path, headers, json.loads(content or b"{}"))
                 self.asked.append(asked)

@@ -125,7 +125,7 @@ async def test_a_slow_answer_is_given_up(standin: Standin, serve) -> None:
         await asyncio.sleep(60)
 
     standin.next += [asleep]
-    with pytest.raises(ServerFailed, match="did not answer within 0.5 s"):
+    with pytest.raises(ServerFailed, match=r"did not answer within 0\.5 s"):
         await ask(policy)
 
 
