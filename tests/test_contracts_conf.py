@@ -53,7 +53,7 @@ def test_the_groups_are_complete():
     searchers = {"greedy", "self_consistency", "best_of_n", "beam", "tot_bfs", "tot_dfs", "mcts", "levin"}
     assert searchers <= names["search"]
     assert {"gsm8k", "math", "humaneval", "mbpp", "reasoning_gym", "custom"} <= names["domain"]
-    assert {"shipped", "transformer", "uniform"} <= names["policy"]
+    assert {"shipped", "transformer", "uniform", "openai"} <= names["policy"]
     assert names["tools"] == {"none", "calculator", "python"}
     assert names["values"] == {"none", "hidden", "asking", "agreement", "reward_model"}
     assert names["generator"] == {"sample", "propose"}
@@ -113,7 +113,7 @@ def test_every_searcher(path: Path):
 def test_every_policy(path: Path, domain: Domain):
     config = read(path)
     if any(OmegaConf.is_missing(config, key) for key in config if key != "domain"):
-        pytest.skip("names no weights of its own: a person gives them")
+        pytest.skip("names no weights or server of its own: a person gives them")
     made = load_policy(config, domain)
     assert isinstance(made, Policy) and made.version and made.max_thought_tokens > 1
     close(made)

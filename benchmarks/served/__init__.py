@@ -1,0 +1,1 @@
+"""A policy behind HTTP against the same policy in this process."""

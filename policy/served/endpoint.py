@@ -1,0 +1,151 @@
+"""One OpenAI-compatible server: requests with retries, what they cost, and failures as one line each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+
+from policy.base import BadPolicy
+
+SHOWN = 200  # characters of what a server says
+
+
+class ServerFailed(RuntimeError):
+    """A server that gave no usable answer; says which and why, in one line.
+
+    Attributes:
+        status: of HTTP, if it refused; else None.
+        reason: what it said, if anything.
+    """
+
+    def __init__(self, message: str, status: int | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.status, self.reason = status, reason
+
+
+@dataclass
+class Usage:
+    """What a server was asked for so far.
+
+    Attributes:
+        requests: sent, retries among them.
+        retries: of them.
+        prompt_tokens, completion_tokens: as the server counts them, of requests that were answered; what it did for
+            requests that were given up is not known.
+        price_in, price_out: per million tokens of the prompts and the completions; None: not known.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    price_in: float | None = None
+    price_out: float | None = None
+
+    def count(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """One more answer."""
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+
+    @property
+    def cost(self) -> float | None:
+        """In the currency of the prices; None where they are not given."""
+        if self.price_in is None or self.price_out is None:
+            return None
+        return (self.prompt_tokens * self.price_in + self.completion_tokens * self.price_out) / 1e6
+
+
+class Endpoint:
+    """A server's API, by the official client: it retries 408, 409, 429, 5xx and cut connections with growing pauses,
+    those that Retry-After asks for where it does. To be made and used inside one event loop.
+
+    Args:
+        base_url: of the API, such as http://127.0.0.1:8000/v1.
+        key: of the API; never shown.
+        timeout: seconds for one attempt.
+        retries: attempts after the first one.
+        concurrency: requests in flight at most; others wait.
+        usage: where requests are counted.
+    """
+
+    def __init__(
+        self, base_url: str, key: str | None, *, timeout: float, retries: int, concurrency: int, usage: Usage
+    ) -> None:
+        self.base_url, self.usage, self._key, self._timeout = base_url, usage, key, timeout
+        self._gate = asyncio.Semaphore(concurrency)
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url, api_key=key or "none", timeout=timeout, max_retries=retries,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self._count]}, timeout=timeout),
+        )  # fmt: skip
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What the server answers, as JSON or as text. Raises ServerFailed."""
+        async with self._gate:
+            return await self._ask(path, self._client.post(path, body=dict(body), cast_to=object))
+
+    async def get(self, path: str) -> Any:
+        """The same; asked once."""
+        once = self._client.with_options(max_retries=0)
+        async with self._gate:
+            return await self._ask(path, once.get(path, cast_to=object))
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _ask(self, path: str, request: Any) -> Any:
+        where = f"{self.base_url}{path}"
+        try:
+            return await request
+        except openai.APIStatusError as error:
+            reason = self._plain(_said(error))
+            raise ServerFailed(f"{where} answered with status {error.status_code}: {reason}", error.status_code, reason
+                               ) from None
+        except openai.APITimeoutError:
+            raise ServerFailed(f"{where} did not answer within {self._timeout:g} s") from None
+        except openai.APIConnectionError as error:
+            cause = error.__cause__
+            raise ServerFailed(f"cannot get an answer from {where}: {self._plain(str(cause) or type(cause).__name__)}"
+                               ) from None
+        except (openai.OpenAIError, ValueError) as error:
+            raise ServerFailed(f"{where} did not answer with JSON: {self._plain(str(error))}") from None
+
+    async def _count(self, request: Any) -> None:
+        self.usage.requests += 1
+        self.usage.retries += request.headers.get("x-stainless-retry-count", "0") != "0"
+
+    def _plain(self, text: str) -> str:
+        """A server's words in one line, without the key, which some servers quote."""
+        if self._key:
+            text = text.replace(self._key, "[the key]")
+        said = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+        return said if len(said) <= SHOWN else f"{said[: SHOWN - 1]}…"
+
+
+def checked_url(base_url: str) -> str:
+    """Without a slash at its end. Raises BadPolicy."""
+    try:
+        parts = urlsplit(base_url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise BadPolicy(f"policy.base_url={base_url[:80]!r} cannot be; allowed: http://HOST:PORT/v1 or https://HOST/v1")
+    if parts.username or parts.password or parts.query:
+        raise BadPolicy("policy.base_url must hold no user, password or query: it is written down; keys come from the "
+                        "environment variable that policy.api_key_env names")
+    return base_url.rstrip("/")
+
+
+def _said(error: openai.APIStatusError) -> str:
+    """The message in an error's body, whatever its shape."""
+    body = error.body
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        found = inner.get("message", inner.get("detail", body)) if isinstance(inner, dict) else inner
+        return str(found)
+    return str(body) if body else error.message
