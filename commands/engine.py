@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -228,10 +229,17 @@ def load(*options: str) -> Engine:
 
 
 def composed(name: str, options: Sequence[str] = ()) -> Config:
-    """conf/NAME.yaml with options, outside the command line. Raises BadInput."""
+    """conf/NAME.yaml with options, outside the command line. Raises BadInput.
+
+    A program that is a Hydra application itself stays one.
+    """
+    around = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config: Mapping[str, Any] = compose(name, overrides=list(options), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise BadInput(one_line(str(error))) from error
+    finally:
+        GlobalHydra.instance().hydra = around
     return config
