@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "docs" / "site"
 PAGES = sorted(SITE.rglob("*.md"))
-BLOCK = re.compile(r"(?:^<!-- (.*?) -->\n)?^```(\w+)(?: title="[^"]*")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r'(?:^<!-- (.*?) -->\n)?^```(\w+)(?: title="[^"]*")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 LIGHT = {"own-domain"}  # of those with something to run, the one without a model
 PARTS = ("commands", "conf", "examples", "policy", "search", "selfplay", "verifiers", "run_experiment.py",
          "pyproject.toml")  # fmt: skip
