@@ -59,7 +59,6 @@ def in_bash(line: str, breaks: str = "") -> list[str]:
 
 
 def test_bash_completes() -> None:
-    assert in_bash(START + "sol") == ["solve"]
     assert in_bash(START + "solve 24 search=tot_", "=:") == ["tot_bfs", "tot_dfs"]
     assert in_bash(START + "solve 24 search=tot_") == ["search=tot_bfs", "search=tot_dfs"]
 

@@ -115,6 +115,7 @@ async def test_calls_wait_for_their_turn() -> None:
         assert all((each.structured_content or {})["spent"]["tokens"] > 0 for each in found)
 
 
+@pytest.mark.heavy
 async def test_a_cancelled_call_over_stdio_stops_using_the_processor() -> None:
     async with over_stdio("policy=uniform", "search=best_of_n", "limit=1h", "at_once=1") as client:
         with pytest.raises(TimeoutError):

@@ -63,7 +63,7 @@ def run(language: str, text: str, folder: Path) -> str:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = ["bash", "-euo", "pipefail", "-c", text] if language in ("sh", "bash") else [sys.executable, "-c", text]
     done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
-                          text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900, check=False)
+                          text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1800, check=False)
     assert done.returncode == 0, f"{text}\n{done.stdout}"
     return done.stdout
 
@@ -87,7 +87,7 @@ def test_what_is_shown_is_compared_loosely() -> None:
     assert missing("a 12 tokens\nd", "a 7 tokens, and more") == ["a N tokens", "d"]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", [
     pytest.param(page, id=page.stem, marks=() if page.stem in LIGHT else pytest.mark.heavy) for page in RUNNABLE])
 def test_a_tutorial_runs(page: Path, copy: Path) -> None:
