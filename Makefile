@@ -13,7 +13,7 @@ RUN := $(BIN)/python run_experiment.py
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo bench test check lint types floors heavy python clean
+.PHONY: help demo bench docs test check lint types floors heavy python clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ demo: $(VENV)/.runs ## solve a Game of 24 and a product with the shipped policy
 
 bench: $(VENV)/.runs ## how fast thoughts are decoded, on one core; writes docs/performance.md (an hour)
 	$(BIN)/python -m benchmarks.decode
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/.develops ## build the documentation site into build/docs
+	$(BIN)/mkdocs build --strict --quiet
 
 # One thread a process: the models of the tests are tiny, and more threads than free cores are very slow.
 test heavy: export OMP_NUM_THREADS ?= 1
@@ -46,7 +50,7 @@ heavy: $(VENV)/.gym ## the tests that take longer
 	$(BIN)/python -m pytest -m heavy
 
 clean: ## remove the virtual environment and all caches (runs/ stays)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- set-up: three stamps in the virtual environment, renewed when what they were made from changes ---

@@ -205,8 +205,8 @@ def given_domain(config: Config) -> tuple[str, Domain] | None:
     """The name and the domain that a command's config names, if any."""
     if config.get("domain") is None:
         return None
-    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else config["hydra"].runtime.choices
-    return chosen["domain"], load_domain(config["domain"])
+    hydra = config["hydra"] if "hydra" in config else HydraConfig.get()
+    return hydra.runtime.choices["domain"], load_domain(config["domain"])
 
 
 def group_config(group: str, name: str) -> DictConfig:

@@ -1,16 +1,18 @@
 """A policy and its domains, loaded once, that think about many problems at once: what servers and programs use.
 
-In a program, `load` makes an engine from the options that `solve` has:
+In a program or a notebook:
 
-    from commands.engine import load
+    from commands.engine import think
 
-    with load("policy=shipped") as engine:
-        print(engine.think("4 9 10 13", budget="10s").answer)
+    print(think("4 9 10 13", budget="10s").answer)
+
+`load` makes an engine of one's own, from the options that `solve` has, and `think_async` is for event loops.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -230,11 +233,54 @@ def load(*options: str) -> Engine:
     return Engine(composed("solve", options))
 
 
+_kept: dict[tuple[str, ...], Engine] = {}
+_keeping = threading.Lock()
+
+
+def kept(*options: str) -> Engine:
+    """The engine of these options: loaded when it is first asked for, and closed when the program ends.
+
+    May be called from any thread. Raises as `load` does.
+    """
+    with _keeping:
+        if options not in _kept:
+            _kept[options] = load(*options)
+            atexit.register(_kept[options].close)
+        return _kept[options]
+
+
+def think(problem: str, *options: str, **more: Any) -> Result:
+    """Think about a problem with the engine that is kept for these options, and wait for it.
+
+        think("4 9 10 13", "policy=uniform", "search=mcts", budget="10s", seed=7)
+
+    Args:
+        options: of `solve`.
+        more: budget, domain, search, seed; see Engine.task and Engine.run.
+
+    Raises BadInput, BadProblem, BadBudget or BadPolicy, with one line, and SearchFailed.
+    """
+    return kept(*options).think(problem, **more)
+
+
+async def think_async(problem: str, *options: str, **more: Any) -> Result:
+    """The same for an event loop, which goes on meanwhile, loading included. Cancelling it ends the thinking."""
+    engine = await asyncio.to_thread(kept, *options)
+    return await engine.think_async(problem, **more)
+
+
 def composed(name: str, options: Sequence[str] = ()) -> Config:
-    """conf/NAME.yaml with options, outside the command line. Raises BadInput."""
+    """conf/NAME.yaml with options, outside the command line. Raises BadInput.
+
+    A program that is a Hydra application itself stays one.
+    """
+    around = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config: Mapping[str, Any] = compose(name, overrides=list(options), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise BadInput(one_line(str(error))) from error
+    finally:
+        GlobalHydra.instance().hydra = around
     return config

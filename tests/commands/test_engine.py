@@ -84,3 +84,17 @@ def test_nothing_is_left_running() -> None:
         if thread.name == "engine":
             thread.join(5)
     assert threading.active_count() <= before
+
+
+def test_an_application_of_hydra_stays_one() -> None:
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from commands.compose import CONF
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        around = GlobalHydra.instance().hydra
+        assert composed("solve")["seed"] == 0
+        with pytest.raises(BadInput):
+            composed("solve", ["seeed=1"])
+        assert GlobalHydra.instance().hydra is around

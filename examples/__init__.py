@@ -1,0 +1,1 @@
+"""Domains that the documentation builds; they are used with --config-dir examples/conf."""
