@@ -27,7 +27,8 @@ def run(cfg: DictConfig) -> int:
     from commands.server.running import bound, is_loopback
     from commands.server.running import run as run_server
 
-    whole("port", cfg.port, 0)
+    if whole("port", cfg.port, 0) > 65535:
+        raise BadInput(f"port={cfg.port} cannot be; allowed: a whole number up to 65535, or 0 for any free one")
     for name in ("host", "api_keys_file", "api_keys_variable"):
         if not isinstance(cfg[name], str | None) or (name == "host" and not cfg[name]):
             raise BadInput(f"{name}={shorten(str(cfg[name]))} cannot be; allowed: a text")

@@ -18,8 +18,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from commands.errors import BadInput, shorten
 from commands.server.settings import Settings
 
-LAST = 1.0
-"""Seconds that connections get to be written and closed when everybody has stopped thinking."""
+LAST = 5.0
+"""Seconds that are left for closing connections (at most 1) and ending Python when everybody has stopped thinking."""
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -107,7 +107,7 @@ async def run(app: FastAPI, sock: socket.socket, settings: Settings, ready: Call
     async def stop() -> None:
         app.state.admission.close()
         try:
-            async with asyncio.timeout(settings.stop_within - LAST - 0.5):
+            async with asyncio.timeout(settings.stop_within - LAST):
                 await app.state.admission.empty()
         except TimeoutError:
             pass  # uvicorn cancels what is left

@@ -29,7 +29,8 @@ class Settings:
         connections: open at a time.
         header_timeout, body_timeout: seconds a client may take to send them.
         send_timeout: seconds a client may take to read a piece of a stream, before it counts as gone.
-        stop_within: seconds from the signal to the end of the process, at most; at least 2.
+        stop_within: seconds from the signal to the end of the process, at most; at least 6, of which closing
+            connections and unloading the libraries get 5.
     """
 
     model: str = "system-2"
@@ -45,7 +46,7 @@ class Settings:
     header_timeout: float = 10.0
     body_timeout: float = 20.0
     send_timeout: float = 30.0
-    stop_within: float = 5.0
+    stop_within: float = 10.0
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -54,8 +55,8 @@ class Settings:
                 raise ValueError(f"{option.name} must be positive and finite, not {value!r}")
         if not self.model.strip() or not self.model.isprintable():
             raise ValueError("model must be a printable name")
-        if self.stop_within < 2:
-            raise ValueError("stop_within must be at least 2 seconds")
+        if self.stop_within < 6:
+            raise ValueError("stop_within must be at least 6 seconds")
         if unknown := sorted(set(self.efforts) - set(EFFORTS)):
             raise ValueError(f"efforts has {', '.join(unknown)}; allowed: {', '.join(EFFORTS)}")
         if Budget.parse(self.max_budget).seconds is None:
