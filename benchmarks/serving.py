@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
@@ -59,8 +58,8 @@ class Asked:
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[tuple[psutil.Process, str]]:
-    """A server's process and address."""
+def serving(*options: str) -> Iterator[tuple[int, str]]:
+    """A server's process id and address."""
     server = subprocess.Popen([sys.executable, str(ROOT / "run_experiment.py"), "serve", "port=0", *options], text=True,
                               cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
@@ -68,7 +67,7 @@ def serving(*options: str) -> Iterator[tuple[psutil.Process, str]]:
         line = server.stdout.readline()
         if " on http" not in line:
             raise RuntimeError("the server did not start")
-        yield psutil.Process(server.pid), line.split(" on ")[1].split()[0]
+        yield server.pid, line.split(" on ")[1].split()[0]
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)
@@ -125,7 +124,7 @@ async def killed(client: AsyncOpenAI, kills: int, at_once: int) -> float:
     return await settled(client, thinking=0, waiting=0, decoder_rows=0)
 
 
-async def measure(options: argparse.Namespace, server: psutil.Process, address: str) -> dict[str, Any]:
+async def measure(options: argparse.Namespace, server: int, address: str) -> dict[str, Any]:
     step = (options.longest - options.shortest) / max(1, options.requests - 1)
     found: list[Asked | BaseException] = []
     memory: list[int] = []
@@ -136,10 +135,16 @@ async def measure(options: argparse.Namespace, server: psutil.Process, address: 
             found += await asyncio.gather(*(ask(client, number, options.shortest + step * number)
                                             for number in range(options.requests)), return_exceptions=True)
             await settled(client, thinking=0, waiting=0, decoder_rows=0)
-            memory.append(server.memory_info().rss >> 20)
+            memory.append(resident(server))
         freed = [await killed(client, options.kills, options.at_once) for _ in range(options.rounds)]
     return {**told(found), "rss_mib": memory, "grown_mib": memory[-1] - memory[0],
             "killed": options.kills * options.rounds, "freed_seconds": round(max(freed), 3)}
+
+
+def resident(process: int) -> int:
+    """MiB of its resident set."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))) >> 10
 
 
 def told(found: Sequence[Asked | BaseException]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def run(cfg: DictConfig) -> int:
 
 def _warm_up(engine: Engine) -> None:
     """What happens once in a process shall not happen inside somebody's budget."""
-    problem = next(iter(engine.domain(engine.domains[0]).problems("train", 0)))
+    problem = next(iter(engine.domain(engine.domains[0]).problems("test", 0)))
     task = engine.pose(problem.prompt, engine.domains[0])
     task.meter = Budget(seconds=1.0).start()
     asyncio.run(engine.run(task))

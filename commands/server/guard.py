@@ -53,6 +53,9 @@ class Guard:
             await self._serve(scope, receive, observed)
         except ApiError as error:
             await error.response()(scope, receive, observed)
+        except Exception:
+            status, ended = 500, True  # what is sent then is sent further out
+            raise
         finally:
             route = scope.get("route")
             path = getattr(route, "path", None) or "other"

@@ -130,12 +130,6 @@ async def test_at_the_end_those_who_think_answer_and_those_who_wait_are_refused(
         assert time.monotonic() - started < 10  # settings.stop_within
 
 
-def test_at_rest_it_ends_with_zero(start: Callable[..., Any]) -> None:
-    with start() as served:
-        served.process.send_signal(signal.SIGINT)
-        assert served.process.wait(10) == 0 and "Traceback" not in served.errors.read_text()
-
-
 @pytest.mark.parametrize(("options", "said"), [
     (["host=0.0.0.0"], "without an API key"),
     (["host=::", "allow_open=maybe"], "without an API key"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -140,7 +141,7 @@ def test_another_name_is_refused(server: Served) -> None:
 
 
 def test_nothing_listens_beyond_this_machine(server: Served) -> None:
-    assert server.listening == {"127.0.0.1"}
+    assert server.listening == {"0100007F"}  # 127.0.0.1
 
 
 def test_the_log_has_no_texts(server: Served) -> None:
@@ -150,7 +151,7 @@ def test_the_log_has_no_texts(server: Served) -> None:
     assert "Traceback" not in log
 
 
-def test_a_wrong_key_gets_nothing(start: Callable[..., Any]) -> None:
+def test_a_wrong_key_gets_nothing_and_ctrl_c_ends_with_zero(start: Callable[..., Any]) -> None:
     key = "the-right-key-of-16-characters"
     with start("api_keys_variable=KEYS", KEYS=key) as served:
         for wrong in ("wrong-key-of-16-characters", key[:-1], "x"):
@@ -166,4 +167,6 @@ def test_a_wrong_key_gets_nothing(start: Callable[..., Any]) -> None:
             assert answer.status == status, path
         done = served.client(key).chat.completions.create(model="system-2", messages=USER)
         assert done.choices[0].message.content
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(10) == 0 and "Traceback" not in served.errors.read_text()
         assert key not in served.errors.read_text() and "key=key1" in served.errors.read_text()
