@@ -7,10 +7,11 @@ evenly from 1 s to 5 s. The problems cannot be proved while thinking, so that ev
 Then clients that are thought for are killed in the middle, streaming and not.
 
 Prints one JSON line. Beyond its queueing, which the server reports, a request may take 10 % or 300 ms more than its
-budget, whichever is larger, as the client sees it. Memory is the server's resident set while idle: after the first
-round, and after the last; what the decoder remembers of prefixes is bounded by 32 MiB here, which the first round
-fills (the default would go on growing to its 256). Exit code 1 if a request is lost or over its allowance, if a place
-is not free again within `--freed` seconds of the clients' end, or if memory grew by more than `--grown` MiB.
+budget, whichever is larger, as the client sees it from when its request had left it. Memory is the server's resident
+set while idle: after the first round, and after the last; what the decoder remembers of prefixes is bounded by 32 MiB
+here, which the first round fills (the default would go on growing to its 256). Exit code 1 if a request is lost or over
+its allowance, if a place is not free again within `--freed` seconds of the clients' end, or if memory grew by more than
+`--grown` MiB.
 """
 
 from __future__ import annotations
@@ -25,24 +26,35 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpx2Client
 from openai.types.chat import ChatCompletionMessageParam
 
 ROOT = Path(__file__).resolve().parent.parent
 PROBLEMS = ("1 1 1 1 2 2 -> 9999", "738*46+(917-58)*23")
 LONGEST_WAIT = 600.0
+_left: ContextVar[list[float]] = ContextVar("_left")
+"""When the request of this task had left the client, as far as it has."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as its client saw it: seconds granted, taken in all, waited and thought by the server's word."""
+    """One request as its client saw it.
+
+    Attributes:
+        budget: seconds granted.
+        taken: from when it had left the client to the end of the answer.
+        prepared: seconds the client took before; a hundred at once keep one client process busy for a while.
+        queued, thought: seconds, by the server's word.
+    """
 
     budget: float
     taken: float
+    prepared: float
     queued: float
     thought: float
     tokens: int
@@ -77,7 +89,8 @@ async def ask(client: AsyncOpenAI, number: int, seconds: float) -> Asked:
     """Even requests are streamed."""
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": PROBLEMS[number // 2 % len(PROBLEMS)]}]
     extra = {"thinking_budget": f"{seconds:.3f}s", "seed": number}
-    started, thinking = time.monotonic(), None
+    started, left, thinking = time.monotonic(), list[float](), None
+    _left.set(left)
     if number % 2:
         whole = await client.chat.completions.create(model="system-2", messages=messages, extra_body=extra)
         assert whole.choices[0].message.content
@@ -90,9 +103,18 @@ async def ask(client: AsyncOpenAI, number: int, seconds: float) -> Asked:
             content += (chunk.choices and chunk.choices[0].delta.content) or ""
             thinking = (chunk.model_extra or {}).get("thinking", thinking)
         assert content
-    taken = time.monotonic() - started
+    ended = time.monotonic()
     assert thinking is not None
-    return Asked(round(seconds, 3), taken, thinking["queue_seconds"], thinking["seconds"], thinking["tokens"])
+    return Asked(round(seconds, 3), ended - left[0], left[0] - started, thinking["queue_seconds"],
+                 thinking["seconds"], thinking["tokens"])
+
+
+async def _trace(request: Any) -> None:
+    async def note(name: str, _: dict[str, Any]) -> None:
+        if name.endswith("send_request_body.complete"):
+            _left.get([]).append(time.monotonic())
+
+    request.extensions = {**request.extensions, "trace": note}
 
 
 async def gauges(client: AsyncOpenAI) -> dict[str, float]:
@@ -128,7 +150,9 @@ async def measure(options: argparse.Namespace, server: int, address: str) -> dic
     step = (options.longest - options.shortest) / max(1, options.requests - 1)
     found: list[Asked | BaseException] = []
     memory: list[int] = []
-    async with AsyncOpenAI(base_url=address, api_key="none", max_retries=0, timeout=LONGEST_WAIT) as client:
+    transport = DefaultAsyncHttpx2Client(event_hooks={"request": [_trace]})
+    async with AsyncOpenAI(base_url=address, api_key="none", max_retries=0, timeout=LONGEST_WAIT,
+                           http_client=transport) as client:
         await ask(client, 0, 1.0)
         await ask(client, 1, 1.0)
         for _ in range(options.rounds):
@@ -157,6 +181,7 @@ def told(found: Sequence[Asked | BaseException]) -> dict[str, Any]:
         "max_over_seconds": round(max((one.over for one in answered), default=0.0), 3),
         "mean_over_seconds": round(sum(one.over for one in answered) / max(1, len(answered)), 3),
         "max_over_seconds_by_the_server": round(max((one.thought - one.budget for one in answered), default=0.0), 3),
+        "max_seconds_in_the_client_before": round(max((one.prepared for one in answered), default=0.0), 3),
         "max_queue_seconds": round(max((one.queued for one in answered), default=0.0), 2),
         "tokens": sum(one.tokens for one in answered),
     }  # fmt: skip
