@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -94,7 +95,8 @@ def _thinking_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", response_model=chat.ChatCompletion, responses=_thinking_answers())
     async def chat_completions(body: ChatRequest, request: Request) -> HttpResponse:
         """Think about the last message of the user. With `stream`, better answers come as reasoning_content."""
-        ask, key, said = ask_of_chat(body, settings), request.state.key, request.state.said
+        ask = replace(ask_of_chat(body, settings), arrived=request.state.arrived)
+        key, said = request.state.key, request.state.said
         if body.stream:
             counted = body.stream_options is not None and bool(body.stream_options.include_usage)
             return Events(chat.chunks(service, ask, key, said, counted), settings.send_timeout)
@@ -108,7 +110,8 @@ def _thinking_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/responses", response_model=responses.Response, responses=_thinking_answers())
     async def create_response(body: ResponseRequest, request: Request) -> HttpResponse:
         """Think about the input, or its last message of the user. With `stream`, better answers come as a summary."""
-        ask, key, said = ask_of_response(body, settings), request.state.key, request.state.said
+        ask = replace(ask_of_response(body, settings), arrived=request.state.arrived)
+        key, said = request.state.key, request.state.said
         if body.stream:
             return Events(responses.events(service, body, ask, key, said), settings.send_timeout)
         try:

@@ -48,7 +48,7 @@ class Guard:
             await send(message)
 
         state = scope.setdefault("state", {})
-        state["said"] = {}
+        state["said"], state["arrived"] = {}, started
         try:
             await self._serve(scope, receive, observed)
         except ApiError as error:

@@ -6,8 +6,9 @@ refused with any other, as OpenAI's own reasoning models do; an unknown field is
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -155,6 +156,7 @@ class Ask:
         problem: the text; untrusted.
         budget: granted.
         domain, search: names, or None for what the server was started with.
+        arrived: when, by time.monotonic; from then until it is admitted it waits.
     """
 
     problem: str
@@ -162,6 +164,7 @@ class Ask:
     domain: str | None
     search: str | None
     seed: int
+    arrived: float = field(default_factory=time.monotonic)
 
 
 def ask_of_chat(request: ChatRequest, settings: Settings) -> Ask:

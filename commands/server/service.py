@@ -26,7 +26,7 @@ class Outcome:
 
     Attributes:
         result: see Result.
-        queued: seconds it waited for its turn; not part of its budget.
+        queued: seconds from its arrival to its turn; not part of its budget.
         reasoning: what the answers and their lines of thought look like in words; untrusted.
         cut: did a cap on tokens end it without an answer?
     """
@@ -78,7 +78,7 @@ class Session:
         except SearchFailed as error:
             raise failed(error) from error
         cap = ask.budget.tokens is not None and task.meter.tokens_left < task.policy.max_thought_tokens
-        self.outcome = Outcome(result, self._ticket.queued, said, cap and result.answer is None)
+        self.outcome = Outcome(result, task.meter.started - ask.arrived, said, cap and result.answer is None)
 
 
 class Service:
@@ -96,7 +96,7 @@ class Service:
         """Admits a request, which has a place to think while inside. Raises ApiError, REFUSALS, Full, Closed."""
         task = self.pose(ask)
         async with self.admission.enter(key, ask.budget) as ticket:
-            self._metrics.queued.observe(ticket.queued)
+            self._metrics.queued.observe(ticket.meter.started - ask.arrived)
             try:
                 yield Session(self.engine, ask, task, ticket)
             finally:
