@@ -7,11 +7,11 @@ evenly from 1 s to 5 s. The problems cannot be proved while thinking, so that ev
 Then clients that are thought for are killed in the middle, streaming and not.
 
 Prints one JSON line. Beyond its queueing, which the server reports, a request may take 10 % or 300 ms more than its
-budget, whichever is larger, as the client sees it from when its request had left it. Memory is the server's resident
-set while idle: after the first round, and after the last; what the decoder remembers of prefixes is bounded by 32 MiB
-here, which the first round fills (the default would go on growing to its 256). Exit code 1 if a request is lost or over
-its allowance, if a place is not free again within `--freed` seconds of the clients' end, or if memory grew by more than
-`--grown` MiB.
+budget, whichever is larger, as the client sees it from when its request had left it (which a busy client notes a moment
+late; what the server says stands beside it). Memory is the server's resident set while idle: after the first round, and
+after the last; what the decoder remembers of prefixes is bounded by 32 MiB here, which the first round fills (the
+default would go on growing to its 256). Exit code 1 if a request is lost or over its allowance, if a place is not free
+again within `--freed` seconds of the clients' end, or if memory grew by more than `--grown` MiB.
 """
 
 from __future__ import annotations
