@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -48,6 +48,13 @@ from verifiers.base import Domain
 
 T = TypeVar("T")
 OnThinking = Callable[[Thinking], None]
+
+
+class Decoder(Protocol):
+    """What can be seen of a policy's decoder (policy/decoder.py) from here."""
+
+    rows: int
+    stopped: bool
 
 
 class SearchFailed(RuntimeError):
@@ -124,12 +131,46 @@ class Engine:
 
         Raises BadInput, BadProblem or BadBudget, with one line.
         """
-        task = self._poser.task(problem, domain)
-        policy = self._policy_for(task.domain_name, task.domain)
+        task = self.pose(problem, domain)
         granted = budget if isinstance(budget, Budget) else Budget.parse(budget)
-        fits(granted, policy)
-        task.policy, task.meter = Observed(policy), granted.start(parent=parent)
+        fits(granted, task.policy)
+        task.meter = granted.start(parent=parent)
         return task
+
+    def pose(self, problem: str, domain: str | None = None) -> Task:
+        """The same without a meter, for one who gives it one later. Raises BadInput or BadProblem."""
+        task = self._poser.task(problem, domain)
+        task.policy = Observed(self._policy_for(task.domain_name, task.domain))
+        return task
+
+    @property
+    def domains(self) -> list[str]:
+        """Names of the domains that are tried or were chosen."""
+        given = self._poser.given
+        return list(dict.fromkeys([*([given[0]] if given is not None else []), *self._poser.guesser.allowed]))
+
+    def warm(self) -> None:
+        """Load every domain, and the policies made of their rules, so that no problem waits for it."""
+        for name in self.domains:
+            self._policy_for(name, self.domain(name))
+
+    def domain(self, name: str) -> Domain:
+        """Raises BadInput."""
+        given = self._poser.given
+        return given[1] if given is not None and given[0] == name else self._poser.guesser.domain(name)
+
+    @property
+    def rows(self) -> int:
+        """Sequences that decoders work on or keep waiting; a policy without a decoder has none."""
+        return sum(decoder.rows for decoder in self._decoders())
+
+    @property
+    def alive(self) -> bool:
+        """Can every decoder still decode?"""
+        return not any(decoder.stopped for decoder in self._decoders())
+
+    def _decoders(self) -> set[Decoder]:
+        return {decoder for policy in self._policies.values() for decoder in getattr(policy, "decoders", ())}
 
     def searcher(self, name: str | None = None) -> Searcher:
         """The one of that name in conf/search with its defaults; None: the one of the config. Raises BadInput."""
@@ -152,7 +193,7 @@ class Engine:
 
     async def answers(
         self, task: Task, *, search: str | None = None, seed: int = 0, on_thinking: OnThinking | None = None
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncGenerator[Answer, None]:
         """The answers as they come, each better than the one before; `told(task)` is what came of it at the end.
 
         Leaving early ends the thinking at the next token.

@@ -63,6 +63,17 @@ class TreeDecoder:
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def rows(self) -> int:
+        """Sequences in the batch or waiting for a slot; from any thread, a moment ago."""
+        batch = self.scheduler.batch
+        return len(batch.rows) + len(batch.waiting)
+
+    @property
+    def stopped(self) -> bool:
+        """Does it decode nothing any more?"""
+        return self._failure is not None
+
     async def propose(
         self, text: str, tokens: Tokens, prompt: int, k: int, *, sampling: Sampling, seed: int, meter: Meter,
         first: int, lora: Lora | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 from policy.base import Policy, Sampling, Thought
 from policy.budget import Meter
@@ -37,6 +38,12 @@ class Experts:
             raise LookupError(f"the expert for {state.problem.domain} is not loaded")
         policy = self._experts.get(state.problem.domain, self._default)
         return await policy.propose(state, k, sampling=sampling, seed=seed, meter=meter, first=first)
+
+    @property
+    def decoders(self) -> frozenset[Any]:
+        """Those of all, each once."""
+        everybody = (self._default, *self._experts.values())
+        return frozenset(decoder for policy in everybody for decoder in getattr(policy, "decoders", ()))
 
     def close(self) -> None:
         """End what the policies keep running."""

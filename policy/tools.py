@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from policy.base import Adaptable, BadPolicy, Policy, Sampling, Thought
 from policy.budget import Meter
@@ -82,6 +82,11 @@ class Tooled:
             raise BadPolicy(f"the policy {self._policy.version} takes no adapter")
         self._policy.load_adapter(folder)
         self.version = f"{self._policy.version}+{self._tool.version}"
+
+    @property
+    def decoders(self) -> frozenset[Any]:
+        """Those of the policy."""
+        return frozenset(getattr(self._policy, "decoders", ()))
 
     def close(self) -> None:
         """End what the policy keeps running, if anything."""

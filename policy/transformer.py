@@ -103,6 +103,11 @@ class Transformer:
             cache_bytes=cache_mb << 20, temperature=temperature, speculate=speculate,
         )  # fmt: skip
 
+    @property
+    def decoders(self) -> frozenset[TreeDecoder]:
+        """What decodes for it; several policies may share one."""
+        return frozenset([self.decoder])
+
     async def propose(
         self, state: State, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int = 0
     ) -> list[Thought]:
