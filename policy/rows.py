@@ -130,7 +130,8 @@ class Row:
     @property
     def draws(self) -> bool:
         """Can its first token be drawn from what is known of its state?"""
-        return self.reading is not None and len(self.tokens) == len(self.state)
+        # A thought that is over may be as short: a blank line's newline joins the one before it in many vocabularies.
+        return self.reading is not None and not self.ended and len(self.tokens) == len(self.state)
 
     @property
     def problem(self) -> Name:
