@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,6 +42,7 @@ from policy.budget import Budget
 from verifiers.base import BadProblem, Domain
 
 if TYPE_CHECKING:
+    from policy.layout import Writing
     from selfplay.followers import Followers
     from selfplay.generations import Generations
     from selfplay.pool import Pool
@@ -128,7 +130,7 @@ def _loop(
     name = naming(base)
     around = wrapping(cfg.tools, cfg.generator, cfg["values"])  # cfg.values is a method
     domains = [domain for _, domain in ladder.values()]
-    learner = Learner(base, parts["objective"], parts["training"], torch_device(str(cfg.device)))
+    learner = Learner(base, parts["objective"], parts["training"], torch_device(str(cfg.device)), _writing(cfg.policy))
     followers = Followers(learner.processes)
     if narrator is not None:
         ends.callback(followers.end)
@@ -298,6 +300,14 @@ def _base(config: DictConfig, whole: bool) -> tuple[Path, Path | None]:
     check_start(start, whole)
     Naming(base, "").check(start)
     return base, start
+
+
+def _writing(config: DictConfig) -> Writing:
+    """How the policy reads and writes, which what is learned follows."""
+    from policy.layout import Writing
+
+    said = {field.name: config[field.name] for field in fields(Writing) if field.name in config}
+    return cast(Writing, make("policy", {"_target_": f"{Writing.__module__}.{Writing.__name__}", **said}))
 
 
 def _scalars(config: DictConfig, folder: Path, run_id: str) -> Any:

@@ -76,14 +76,16 @@ class TreeDecoder:
 
     async def propose(
         self, text: str, tokens: Tokens, prompt: int, k: int, *, sampling: Sampling, seed: int, meter: Meter,
-        first: int, lora: Lora | None = None,
+        first: int, lora: Lora | None = None, start: int = 0,
     ) -> list[Thought]:  # fmt: skip
-        """Thoughts number first .. first + k - 1 of the state, whose first `prompt` tokens are not thoughts.
+        """Thoughts number first .. first + k - 1 of the state, whose first `prompt` tokens, and `start` characters, are
+        not thoughts.
 
         With an adapter, or of the base as it is. See Policy.propose. Raises DecoderError.
         """
         loop = asyncio.get_running_loop()
-        request = Request(text, tokens, prompt, sampling, seed, first, k, meter, loop, loop.create_future(), lora)
+        request = Request(text, tokens, prompt, sampling, seed, first, k, meter, loop, loop.create_future(), lora,
+                          start)
         with self._wake:
             if self._failure is not None:
                 raise self._error()

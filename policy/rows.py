@@ -23,6 +23,7 @@ class Request:
 
     Attributes:
         text, tokens: the state.
+        start: how many characters of the text come before the thoughts.
         lora: the adapter that reads it and draws its thoughts; None for the base as it is.
         prompt: how many of the tokens are its prompt, not thoughts.
         found: thoughts of GREEDY and INDEPENDENT requests, by number.
@@ -44,6 +45,7 @@ class Request:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[Thought]]
     lora: Lora | None = None
+    start: int = 0
     found: dict[int, Thought] = field(default_factory=dict)
     reading: Reading | None = None
     frontier: Frontier[Row] | None = None
@@ -75,7 +77,7 @@ class Row:
 
     Attributes:
         text, state: text and tokens of the state it continues.
-        lora: see Request.
+        lora, start: see Request.
         prompt: how many of the tokens are not thoughts.
         tokens: everything to be fed; the last ones are not yet.
         fed: how many are; their keys and values are in the row's slot.
@@ -102,6 +104,7 @@ class Row:
     tokens: list[int]
     partial: Partial
     lora: Lora | None = None
+    start: int = 0
     fed: int = 0
     slot: int = -1
     stem: Stem | None = None
@@ -120,9 +123,15 @@ class Row:
     gone: bool = False
 
     @property
+    def before(self) -> str:
+        """The thoughts before its own, as they are read."""
+        return self.text[self.start :]
+
+    @property
     def draws(self) -> bool:
         """Can its first token be drawn from what is known of its state?"""
-        return self.reading is not None and len(self.tokens) == len(self.state)
+        # A thought that is over may be as short: a blank line's newline joins the one before it in many vocabularies.
+        return self.reading is not None and not self.ended and len(self.tokens) == len(self.state)
 
     @property
     def problem(self) -> Name:

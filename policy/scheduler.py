@@ -14,7 +14,7 @@ from torch import Tensor
 from policy.base import Sampling, Thought
 from policy.batch import Batch
 from policy.budget import Meter
-from policy.codec import END, STOP, Codec
+from policy.codec import END, LOOK, STOP, TEXT, Codec
 from policy.drawing import Drawing, Mode
 from policy.frontier import Frontier, Frontiers, Partial
 from policy.prefix_cache import PrefixCache
@@ -171,12 +171,21 @@ class Scheduler:
         tokens = self.drawing.draw(slots, self.trunk.logprobs(hidden))
         self.batch.drew(slots, tokens)
         kinds = self._kinds[tokens]
+        if self.codec.looks:
+            self._look(slots, kinds)
         cut = (kinds == STOP) | (self.drawing.count[slots] >= self.max_thought_tokens) & (kinds != END)
         for index in np.flatnonzero((kinds == END) | cut):
             self._end(self.batch.rows[slots[index]], complete=not cut[index])
         for row in self.batch.rows if self._asking else ():
             if row.frontier is not None and row.frontier.hungry and not row.gone:
                 self._pass(row)
+
+    def _look(self, slots: NDArray[np.intp], kinds: NDArray[np.int64]) -> None:
+        """Tell from their texts whether thoughts are complete whose last tokens do not tell."""
+        for index in np.flatnonzero(kinds == LOOK):
+            row = self.batch.rows[slots[index]]
+            self.drawing.tell(row)
+            kinds[index] = END if self.codec.over(row.thought, row.before) else TEXT
 
     def _end(self, row: Row, complete: bool) -> None:
         """The last token of a thought was drawn."""
@@ -187,7 +196,7 @@ class Scheduler:
             return
         self.drawing.tell(row)
         row.ended = True
-        row.tokens = self.codec.after(row.text, row.state, row.thought)
+        row.tokens = self.codec.after(row.text, row.state, row.thought, row.start)
         self.batch.reload(row)
 
     def _pass(self, row: Row) -> None:
@@ -199,9 +208,8 @@ class Scheduler:
         self._moved.add(row.frontier)
 
     def _finish(self, row: Row, complete: bool, value: float | None) -> None:
-        text = self.codec.decode(row.thought)
-        last = complete and row.thought[-1] in self.codec.last
-        thought = Thought(text, row.logprob, len(row.thought), value, complete, last)
+        text, _, last = self.codec.spell(row.thought, row.before)
+        thought = Thought(text, row.logprob, len(row.thought), value, complete, complete and last)
         if row.frontier is not None:
             row.frontier.leaf(row, thought)
             self._moved.add(row.frontier)
@@ -234,14 +242,15 @@ class Scheduler:
         row.tokens = [*row.state, *row.thought]
         partial.origin = None
         frontier.walking.add(row)
-        kind = self.codec.kinds[row.thought[-1]]
-        if kind == STOP or (kind != END and len(row.thought) >= self.max_thought_tokens):
+        over = self.codec.over(row.thought, row.before)
+        dead = self.codec.kinds[row.thought[-1]] == STOP
+        if dead or (not over and len(row.thought) >= self.max_thought_tokens):
             row.gone = True
             self._finish(row, complete=False, value=None)
             return
-        if kind == END:
+        if over:
             row.ended = True
-            row.tokens = self.codec.after(row.text, row.state, row.thought)
+            row.tokens = self.codec.after(row.text, row.state, row.thought, row.start)
         self.batch.add(row)
 
     def _resolve(self, request: Request) -> None:
@@ -276,6 +285,7 @@ class Scheduler:
 
 def _row(request: Request, partial: Partial) -> Row:
     """A row that goes on from a request's state with the beginning of a thought."""
-    row = Row(request.text, request.tokens, request.prompt, list(request.tokens), partial, request.lora)
+    row = Row(request.text, request.tokens, request.prompt, list(request.tokens), partial, request.lora,
+              request.start)
     row.reading = request.reading
     return row

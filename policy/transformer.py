@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from policy.budget import Meter
 from policy.codec import Codec
 from policy.decoder import TreeDecoder
 from policy.fused import FAMILIES
+from policy.layout import Writing
 from policy.lora import Lora
+from policy.steps import Steps
 from policy.trunk import Trunk
 from policy.value_head import ValueHead
 from verifiers.base import State
@@ -39,8 +42,12 @@ class Transformer:
         value_head: folder of a value head; by default the adapter's, else the model's, where they hold one.
         threads: torch threads, a setting of the whole process; by default OMP_NUM_THREADS, else the cores this
             process may use. More threads than cores are very slow.
-        dtype: of the weights, such as 'float32' or 'bfloat16'.
+        dtype: of the weights: 'float32', 'bfloat16', 'float16', or 'auto' for that of the files.
         device: such as 'cpu' or 'cuda'.
+        attention: 'sdpa' or 'eager', of models whose layers are computed by transformers.
+        quantization: weights in fewer bits, by a library that is installed: options of transformers' quantisation
+            config, such as {'quant_method': 'bitsandbytes', 'load_in_4bit': True}.
+        chat, system, template, step, stop: how problems and thoughts are written; see Writing.
         max_thought_tokens: a thought without an end after that many tokens is cut, and dead.
         max_batch: most sequences decoded at once; each holds its keys and values in a slot.
         cache_mb: bound of the prefix cache, in MiB.
@@ -60,8 +67,11 @@ class Transformer:
         self, path: str, adapter: str | None = None, value_head: str | None = None, *, merge: bool = True,
         threads: int | None = None, dtype: str = "float32", device: str = "cpu", max_thought_tokens: int = 64,
         max_batch: int = 256, cache_mb: int = 256, temperature: float = 1.0, revision: str | None = None,
-        speculate: int = 0,
+        speculate: int = 0, attention: str = "sdpa", quantization: Mapping[str, Any] | None = None,
+        chat: bool | str = "auto", system: str | None = None, template: Mapping[str, Any] | None = None,
+        step: str | Steps = "line", stop: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        writing = Writing(chat, system, template, step, stop)
         threads = _cores() if threads is None else threads
         least = min(max_thought_tokens, max_batch, threads)
         if not 0 < temperature < math.inf or least < 1 or min(cache_mb, speculate) < 0:
@@ -78,10 +88,11 @@ class Transformer:
         folder = source if source.is_dir() else None
         adapter_folder = None if adapter is None else weights.existing(adapter, "adapter")
         name, local = path if folder is None else str(folder), folder is not None
-        self._load = partial(weights.load_model, name, local, dtype, revision)
+        self._load = partial(weights.load_model, name, local, dtype, revision, attention,
+                             weights.quantized(quantization, device))
         self._model = weights.moved(self._load(), device)
         tokenizer = weights.load_tokenizer(name, local, revision)
-        ends = _as_list(getattr(self._model.generation_config, "eos_token_id", None))
+        ends = weights.ends(self._model)
         self._folder, self._asked_head = folder, value_head
         self._names = weights.Naming(folder, f"{path}@{getattr(self._model.config, '_commit_hash', None)}")
         self._base: dict[str, torch.Tensor] | None = None  # kept from the first change of adapters on
@@ -93,7 +104,8 @@ class Transformer:
         self.base_version = self._names.base
         self.temperature = temperature
         self.max_thought_tokens = max_thought_tokens
-        self._codec = Codec(tokenizer, trunk.vocabulary, ends)
+        self._layout = writing.on(tokenizer, ends)
+        self._codec = Codec(tokenizer, trunk.vocabulary, ends, self._layout)
         self._room = trunk.context - max_thought_tokens - 1
         if self._room < 1:
             raise BadPolicy(f"max_thought_tokens={max_thought_tokens} leaves no room for a problem in this model's "
@@ -116,14 +128,13 @@ class Transformer:
             k = min(k, 1 - first)
         if k <= 0 or meter.expired:
             return []
-        text = "".join(f"{line}\n" for line in (state.problem.prompt, *state.thoughts))
+        text, start = self._layout.text(state.problem.prompt, state.thoughts)
         tokens = self._codec.encode(text)
         if len(tokens) > self._room:
             return []
-        prompt = min(len(self._codec.encode(f"{state.problem.prompt}\n")), len(tokens))
-        return await self.decoder.propose(
-            text, tokens, prompt, k, sampling=sampling, seed=seed, meter=meter, first=first, lora=self._lora
-        )
+        prompt = min(len(self._codec.encode(self._layout.opening(state.problem.prompt))), len(tokens))
+        return await self.decoder.propose(text, tokens, prompt, k, sampling=sampling, seed=seed, meter=meter,
+                                          first=first, lora=self._lora, start=start)
 
     def beside(self, adapter: str) -> Transformer:
         """A policy with another adapter on the same base, where adapters are not merged.
@@ -208,7 +219,3 @@ def _cores() -> int:
     if asked.isdigit() and int(asked) > 0:
         return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _as_list(ids: int | list[int] | None) -> list[int]:
-    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)

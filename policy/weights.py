@@ -9,7 +9,7 @@ import hashlib
 import json
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +28,7 @@ from policy.value_head import ValueHead
 
 ENGINE_FILE = "engine.json"
 """Beside an adapter: {"base_version": ...}, the base it was trained on. Adapters made elsewhere have none."""
+ATTENTIONS = "sdpa", "eager"
 _hub: Any = transformers.utils.hub
 _logging: Any = transformers.logging
 _ROOT = Path(__file__).resolve().parents[1]
@@ -50,19 +51,26 @@ def existing(path: str, what: str) -> Path:
 
 
 def load_model(
-    name: str, local: bool, dtype: str, revision: str | None = None, *, loader: Any = AutoModelForCausalLM,
-    attention: str | None = "sdpa", what: str = "policy",
+    name: str, local: bool, dtype: str, revision: str | None = None, attention: str | None = ATTENTIONS[0],
+    more: Mapping[str, Any] | None = None, *, loader: Any = AutoModelForCausalLM, what: str = "policy",
 ) -> Any:  # fmt: skip
-    """A causal language model, or what another loader makes, whole. Raises BadPolicy."""
+    """A causal language model, or what another loader makes, whole. Raises BadPolicy.
+
+    Args:
+        attention: one of ATTENTIONS; None for the model's own choice.
+        more: further arguments of from_pretrained.
+    """
+    if attention not in (None, *ATTENTIONS):
+        raise BadPolicy(f"attention={attention[:40]!r} cannot be; allowed: {', '.join(ATTENTIONS)}")
     kind = "auto" if dtype == "auto" else getattr(torch, dtype, None)
     if not isinstance(kind, str | torch.dtype):
-        raise BadPolicy(f"there is no dtype {dtype!r}; use 'float32', 'bfloat16' or 'float16'")
+        raise BadPolicy(f"there is no dtype {dtype!r}; use 'float32', 'bfloat16', 'float16' or 'auto'")
     if not local:
         reach_hub()
     try:
         model, report = loader.from_pretrained(
             name, dtype=kind, attn_implementation=attention, output_loading_info=True,
-            local_files_only=local, revision=revision or "main", trust_remote_code=False,
+            local_files_only=local, revision=revision or "main", trust_remote_code=False, **(more or {}),
         )  # fmt: skip
     except Exception as error:
         where = f"load the {what} folder" if local else f"find a folder, or load from the hub, the {what}"
@@ -92,8 +100,33 @@ def load_tokenizer(name: str, local: bool, revision: str | None = None) -> Any:
         raise BadPolicy(f"cannot load the tokenizer of {name!r}: {line(error)}") from error
 
 
+def quantized(options: Mapping[str, Any] | None, device: str) -> dict[str, Any]:
+    """What makes from_pretrained quantise the weights, on the device where they stay; {} for no options.
+
+    Raises BadPolicy for a method that transformers does not know or whose library is not installed.
+    """
+    if not options:
+        return {}
+    from transformers.quantizers.auto import AutoHfQuantizer, AutoQuantizationConfig  # slow to import
+
+    try:
+        config = AutoQuantizationConfig.from_dict({**options})
+        AutoHfQuantizer.from_config(config).validate_environment(device_map={"": device})
+    except Exception as error:  # each library says in its own way what it lacks
+        raise BadPolicy(f"quantization={dict(options)} cannot be: {line(error)}") from error
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def ends(model: Any) -> list[int]:
+    """The tokens at which a model's text ends, by its generation config."""
+    ids = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+
+
 def moved(model: Any, device: str) -> Any:
-    """The model on a device. Raises BadPolicy."""
+    """The model on a device; one that was quantised there stays. Raises BadPolicy."""
+    if getattr(model, "is_quantized", False):
+        return model
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there

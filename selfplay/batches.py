@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from policy.batches import COLUMNS, ROWS
+from policy.layout import Layout
 from selfplay.lessons import Lesson
 from selfplay.losses import Batch
 from verifiers.base import derive_seed
@@ -53,26 +53,17 @@ Rows = tuple[Row, ...]  # one line, or a pair of thoughts to be told apart
 
 
 class LessonEncoder:
-    """Lessons to tokens: prompt, newline, then a line a thought, each encoded by itself as in stage one.
+    """Lessons to tokens, as the policy reads and writes them.
 
     Args:
         room: most tokens of a line; longer ones cannot be learned from.
+        layout: how problems and thoughts are written; by default a line each.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, room: int) -> None:
-        self._tokenizer = tokenizer
-        self._end = tokenizer.eos_token_id
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, room: int, layout: Layout | None = None) -> None:
+        self._layout = Layout(tokenizer) if layout is None else layout
         self.pad = int(tokenizer.pad_token_id or 0)  # causal attention never looks at it
         self._room = room
-        self._thought = lru_cache(maxsize=1 << 16)(self._encode_thought)
-        self._prompt = lru_cache(maxsize=1 << 12)(self._encode_prompt)
-
-    def _encode_prompt(self, prompt: str) -> list[int]:
-        ids = list(self._tokenizer(f"{prompt}\n")["input_ids"])
-        return ids[:-1] if len(ids) > 1 and ids[-1] == self._end else ids
-
-    def _encode_thought(self, thought: str) -> list[int]:
-        return list(self._tokenizer(f"{thought}\n", add_special_tokens=False)["input_ids"])
 
     def rows(self, lesson: Lesson) -> Rows:
         """The rows of a lesson; none if there is no room for it."""
@@ -82,13 +73,9 @@ class LessonEncoder:
         return tuple(rows) if all(len(row.tokens) <= self._room for row in rows) else ()
 
     def _row(self, lesson: Lesson, thoughts: Sequence[str], sign: int) -> Row:
-        tokens = list(self._prompt(lesson.prompt))
-        ends = [len(tokens)]
-        for thought in thoughts:
-            tokens += self._thought(thought)
-            ends.append(len(tokens))
-        if lesson.ends and self._end is not None:
-            tokens.append(self._end)
+        tokens, ends = self._layout.line(lesson.prompt, thoughts)
+        if lesson.ends and self._layout.end is not None and tokens[-1] != self._layout.end:
+            tokens.append(self._layout.end)
         imitation, advantages, targets, trust = np.zeros((4, len(tokens)), dtype=np.float32)
         for number, (start, end) in enumerate(pairwise(ends)):
             imitation[start:end] = lesson.imitation[number]

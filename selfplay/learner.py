@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from policy.base import BadPolicy
 from policy.files import write_atomically
+from policy.layout import Writing
 from policy.pretrain import Schedule, native_bf16
 from selfplay.batches import LessonEncoder, Row, Stream, collate
 from selfplay.lessons import Lesson
@@ -65,9 +66,13 @@ class Learner:
         objective: see Objective.
         training: see Training.
         device: where to train, unless several processes train together (selfplay/processes.py).
+        writing: how problems and thoughts are written for the policy.
     """
 
-    def __init__(self, base: Path, objective: Objective, training: Training, device: torch.device) -> None:
+    def __init__(
+        self, base: Path, objective: Objective, training: Training, device: torch.device, writing: Writing | None = None
+    ) -> None:
+        self.writing = Writing() if writing is None else writing
         self.base, self.objective, self.training = base, objective, training
         self.processes = Processes(device)
         self.device = self.processes.device
@@ -92,7 +97,7 @@ class Learner:
             policy), Diverged, Collapsed, ValueError if there is nothing to learn from, OSError.
         """
         trainee = self._trainee(None if self.training.restart else champion, seed)
-        encoder = LessonEncoder(trainee.tokenizer, trainee.context)
+        encoder = LessonEncoder(trainee.tokenizer, trainee.context, self.writing.on(trainee.tokenizer, trainee.ends))
         stream = Stream(gathered.lessons, gathered.demonstrations, encoder, share=gathered.share,
                         batch_tokens=self.training.batch_tokens, seed=gathered.seed)
         unlike = 0.0

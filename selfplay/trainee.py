@@ -20,7 +20,7 @@ from policy.base import BadPolicy
 from policy.folders import publish
 from policy.pretrain import new_value_head
 from policy.value_head import ValueHead
-from policy.weights import base_version
+from policy.weights import base_version, ends
 from selfplay.losses import Reading
 from verifiers.base import derive_seed
 
@@ -74,6 +74,7 @@ class Trainee:
 
     Attributes:
         context: most tokens of a line.
+        ends: tokens at which its text ends, besides the tokenizer's own.
 
     Raises: BadPolicy, in one line.
     """
@@ -93,6 +94,7 @@ class Trainee:
         model.to(device)
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.context = int(limit or 1 << 30)
+        self.ends = ends(model)
         self.head = self._value_head(model, start, seed).to(device)
         self._holds_start = hold_start and start is not None  # else the start is the base
         if lora is None:

@@ -26,7 +26,7 @@ from verifiers.base import (
 )
 from verifiers.datasets.domain import DatasetDomain, question_id
 from verifiers.datasets.rows import BadRow, Row, text_field
-from verifiers.datasets.text_judge import MAX_THOUGHT_CHARS
+from verifiers.datasets.text_judge import MAX_THOUGHT_CHARS, spoken
 from verifiers.program_text import finished_program, whole_program
 from verifiers.sandbox import SandboxRefused
 from verifiers.sandboxes import shared_sandbox
@@ -125,7 +125,7 @@ class CodeJudge:
 
     async def answer(self, state: State) -> str | None:
         """The whole program, once the function or the text has ended. See finished_program."""
-        lines = "\n".join(state.thoughts).split("\n")
+        lines = spoken("\n".join(state.thoughts)).split("\n")
         facts = state.problem.facts
         return finished_program(lines, str(facts["head"]), str(facts["entry_point"]), state.ended)
 

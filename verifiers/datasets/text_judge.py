@@ -10,6 +10,12 @@ from verifiers.math.canonical import canonical
 
 MAX_THOUGHT_CHARS = 4000
 _OPENING, _CLOSING = "<answer>", "</answer>"
+_THINKING, _THOUGHT = "<think>", "</think>"
+
+
+def spoken(text: str) -> str:
+    """What a model says after it has thought between <think> and </think>; all of it if it does not think so."""
+    return text.partition(_THOUGHT)[2] if text.lstrip().startswith(_THINKING) else text
 
 
 def committed(text: str) -> str | None:
@@ -37,8 +43,8 @@ class TextJudge:
         self.canonical = canonical
 
     async def answer(self, state: State) -> str | None:
-        """The answer that the thoughts so far commit themselves to."""
-        return self._read("\n".join(state.thoughts))
+        """The answer that the thoughts so far commit themselves to. What a model thinks in <think> is none."""
+        return self._read(spoken("\n".join(state.thoughts)))
 
     async def check_thought(self, state: State, thought: str) -> Verdict:
         """Not too long, and not the line before once more, which is how models get stuck."""
