@@ -1,0 +1,100 @@
+"""The picture of a comparison: accuracy against each currency, a curve with its band for each policy and searcher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from commands.comparison_table import Report, priced
+from commands.errors import plain
+from commands.grid import AXES, Cell
+from commands.plot import COLOURS, draw_panel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CONTROL_COLOUR = "#444444"
+DASHES = (0, (4, 2))
+
+
+def draw(report: Report) -> Figure:
+    """A column a currency. Of several policies under several searchers each searcher has a row; else one is enough."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    cells = report.cells
+    policies = {cell.policy.label for cell in cells if not cell.policy.control}
+    searches = list(dict.fromkeys(cell.search.label for cell in cells))
+    apart = len(policies) > 1 and len(searches) > 1
+    rows = [(name, [cell for cell in cells if cell.search.label == name]) for name in searches] if apart \
+        else [("", list(cells))]
+    shown = currencies(cells, {label for label in report.prices})
+    styles = _styles(cells, by_policy=len(policies) > 1)
+    with plt.rc_context({
+        "font.size": 10, "svg.hashsalt": "comparison", "axes.spines.top": False, "axes.spines.right": False,
+    }):
+        figure, table = plt.subplots(len(rows), len(shown), squeeze=False, sharey=True, layout="constrained",
+                                     figsize=(max(6.4, 4.8 * len(shown)), 1.6 + 3.4 * len(rows)))
+        for row, (name, some) in zip(table, rows, strict=True):
+            for panel, (axis, drawn) in zip(row, shown.items(), strict=True):
+                _panel(panel, [cell for cell in some if cell.number in drawn], report, axis, styles)
+                panel.set_title(plain(name), fontsize=11)
+            row[0].set_ylabel("problems solved [%]")
+        _legend(figure, table, policies if apart else None)
+        title = report.settings.title or (f"{report.names['domain']}, {report.names['split']}: "
+                                          f"{len(report.runs[0].ids)} problems (bands: 95 %)")
+        figure.suptitle(plain(title), fontsize=13, fontweight="bold")
+    return figure
+
+
+def currencies(cells: Sequence[Cell], priced_labels: set[str]) -> dict[str, set[int]]:
+    """What there are panels of, and the numbers of the cells on each.
+
+    Against tokens, evaluations under budgets of tokens; against seconds, those under budgets of seconds. Where there
+    are none of one kind, the others (or those of mixed budgets) take their place, against seconds only if they thought
+    about one problem at a time. Never two evaluations of one policy and searcher on a panel, unless budgets were mixed.
+    """
+    kinds = {axis: [cell for cell in cells if cell.axis == axis] for axis in AXES}
+    longest = [cell for cell in cells if cell.axis is None] or cells
+    timed = [cell for cell in kinds["tokens"] or longest if cell.concurrent == 1]
+    shown = {"seconds": kinds["seconds"] or timed, "tokens": kinds["tokens"] or kinds["seconds"] or longest}
+    paid = [cell for cell in shown["seconds"] or shown["tokens"] if cell.policy.label in priced_labels]
+    return {axis: {cell.number for cell in some} for axis, some in {**shown, "dollars": paid}.items() if some}
+
+
+def _panel(panel: Axes, cells: Sequence[Cell], report: Report, axis: str, styles: Mapping[str, dict[str, Any]]) -> None:
+    runs = [priced(report.runs[cell.number], report.prices.get(cell.policy.label)) for cell in cells]
+    runs = [run for run in runs if run.spent(axis).max() > 0]  # what costs nothing has no place on a log axis
+    draw_panel(panel, runs, axis, styles, min(report.settings.samples, 2000), report.seed)
+
+
+def _styles(cells: Sequence[Cell], by_policy: bool) -> dict[str, dict[str, Any]]:
+    """A colour for each policy, the control grey; or for each searcher, where all but the control is one policy."""
+    def kind(cell: Cell) -> str:
+        return cell.policy.label if by_policy else cell.search.label
+
+    names = list(dict.fromkeys(kind(cell) for cell in cells if not (by_policy and cell.policy.control)))
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    return {cell.label: {
+        "color": colours.get(kind(cell), CONTROL_COLOUR), "linestyle": DASHES if cell.policy.control else "-",
+        "linewidth": 1.6 if cell.policy.control else 2.0, "alpha": 0.8 if cell.policy.control else 1.0,
+    } for cell in cells}
+
+
+def _legend(figure: Figure, table: Any, policies: set[str] | None) -> None:
+    """One for all panels, below; where rows are searchers, of the policies alone."""
+    from matplotlib.lines import Line2D
+
+    entries: dict[str, Any] = {}
+    for panel in table.flat:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label if policies is None else label.partition(" / ")[0], handle)
+    entries["greedy pass"] = Line2D([], [], linestyle="", marker="o", color="#666666", markeredgecolor="white",
+                                    markersize=7)
+    if any(line.get_linestyle() == "--" for panel in table.flat for line in panel.lines):
+        entries["dashed: control"] = Line2D([], [], linestyle=DASHES, color=CONTROL_COLOUR, linewidth=1.6)
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", frameon=False,
+                  ncols=min(3, len(entries)))
