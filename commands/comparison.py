@@ -94,7 +94,8 @@ class Comparison:
         self.settings.check(self.cells)
         self.domain_config, self.tools, self.domain = as_json(cfg.domain), as_json(cfg.tools), load_domain(cfg.domain)
         self.names = {"domain": HydraConfig.get().runtime.choices["domain"], "split": str(cfg.split)}
-        self.problems = draw(self.domain, str(cfg.split), cfg.count, whole("split_seed", cfg.split_seed, 0))
+        count = None if cfg.count is None else whole("count", cfg.count)
+        self.problems = draw(self.domain, str(cfg.split), count, whole("split_seed", cfg.split_seed, 0))
         if not self.problems:
             raise BadInput(f"the split {cfg.split} of {self.domain.name} holds no problem")
         self.config = self._config(cfg, searches, asked)
@@ -121,18 +122,17 @@ class Comparison:
     def play(self) -> bool:
         """Think about whatever has not been thought about. Returns whether anything had been missing."""
         left = [cell for cell in self.cells if not self._is_over(cell)]
-        if not left:
-            return False
-        records = Records(str((self.folder / "journal").resolve()))
-        jobs = {cell.number: self._jobs(cell, records) for cell in left}
-        for cell in left:
-            for kept in records.read(cell.number).values():
-                self._is_the_same(cell.policy, kept.policy_version)
-        with cluster(self.workers if any(jobs.values()) else 0):
-            for _, group in groupby(left, key=lambda cell: (cell.policy.label, cell.concurrent)):
-                self._play_group(list(group), jobs, records)
+        if left:
+            records = Records(str((self.folder / "journal").resolve()))
+            jobs = {cell.number: self._jobs(cell, records) for cell in left}
+            for cell in left:
+                for kept in records.read(cell.number).values():
+                    self._is_the_same(cell.policy, kept.policy_version)
+            with cluster(self.workers if any(jobs.values()) else 0):
+                for _, group in groupby(left, key=lambda cell: (cell.policy.label, cell.concurrent)):
+                    self._play_group(list(group), jobs, records)
         shutil.rmtree(self.folder / "journal", ignore_errors=True)
-        return True
+        return bool(left)
 
     def report(self) -> None:
         """Write the tables and the picture, and print the table that was asked for."""

@@ -36,14 +36,16 @@ def draw(report: Report) -> Figure:
     with plt.rc_context({
         "font.size": 10, "svg.hashsalt": "comparison", "axes.spines.top": False, "axes.spines.right": False,
     }):
-        figure, table = plt.subplots(len(rows), len(shown), squeeze=False, sharey=True, layout="constrained",
+        figure, table = plt.subplots(len(rows), len(shown), squeeze=False, sharex="col", sharey=True, layout="constrained",
                                      figsize=(max(6.4, 4.8 * len(shown)), 1.6 + 3.4 * len(rows)))
         for row, (name, some) in zip(table, rows, strict=True):
             for panel, (axis, drawn) in zip(row, shown.items(), strict=True):
                 _panel(panel, [cell for cell in some if cell.number in drawn], report, axis, styles)
-                panel.set_title(plain(name), fontsize=11)
+                if row is not table[-1]:
+                    panel.set_xlabel("")
+            row[0].set_title(plain(name), fontsize=11, fontweight="bold", loc="left")
             row[0].set_ylabel("problems solved [%]")
-        _legend(figure, table, policies if apart else None)
+        _legend(figure, table, {cell.label: _name(cell, apart) for cell in cells})
         title = report.settings.title or (f"{report.names['domain']}, {report.names['split']}: "
                                           f"{len(report.runs[0].ids)} problems (bands: 95 %)")
         figure.suptitle(plain(title), fontsize=13, fontweight="bold")
@@ -84,17 +86,22 @@ def _styles(cells: Sequence[Cell], by_policy: bool) -> dict[str, dict[str, Any]]
     } for cell in cells}
 
 
-def _legend(figure: Figure, table: Any, policies: set[str] | None) -> None:
-    """One for all panels, below; where rows are searchers, of the policies alone."""
+def _name(cell: Cell, by_row: bool) -> str:
+    """In the legend, of the policy alone where rows are searchers."""
+    policy = f"{cell.policy.label} (control)" if cell.policy.control else cell.policy.label
+    return policy if by_row else f"{policy} / {cell.search.label}"
+
+
+def _legend(figure: Figure, table: Any, names: Mapping[str, str]) -> None:
+    """One for all panels, below."""
     from matplotlib.lines import Line2D
 
-    entries: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for panel in table.flat:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label if policies is None else label.partition(" / ")[0], handle)
+            found.setdefault(label, handle)
+    entries = {name: found[label] for label, name in names.items() if label in found}
     entries["greedy pass"] = Line2D([], [], linestyle="", marker="o", color="#666666", markeredgecolor="white",
                                     markersize=7)
-    if any(line.get_linestyle() == "--" for panel in table.flat for line in panel.lines):
-        entries["dashed: control"] = Line2D([], [], linestyle=DASHES, color=CONTROL_COLOUR, linewidth=1.6)
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", frameon=False,
                   ncols=min(3, len(entries)))

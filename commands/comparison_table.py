@@ -193,12 +193,12 @@ def _difference(ours: Standing, theirs: Standing, weights: Floats) -> dict[str, 
 
 
 def priced(run: Run, price: Price | None) -> Run:
-    """A run with a third currency, `dollars`, beside tokens and seconds."""
+    """A run with a third currency beside tokens and seconds: `dollars`, what 1,000 such problems would have cost."""
     if price is None:
         return run
 
     def with_dollars(row: Mapping[str, Any]) -> dict[str, Any]:
-        return {**row, "dollars": price.of(row["tokens"], row["seconds"])}
+        return {**row, "dollars": 1000 * price.of(row["tokens"], row["seconds"])}
 
     return replace(run, results=[with_dollars(row) for row in run.results],
                    trace={problem: [with_dollars(row) for row in given] for problem, given in run.trace.items()})

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["run", "take_words"]
 
 POINTS = 300
-AXES = {"seconds": "thinking time [s]", "tokens": "tokens generated", "dollars": "money [$ a problem]"}
-LEAST = {"seconds": 1e-3, "tokens": 1e-3, "dollars": 1e-12}  # where an axis begins at the earliest
+AXES = {"seconds": "thinking time [s]", "tokens": "tokens generated", "dollars": "money [$ for 1,000 problems]"}
+LEAST = {"seconds": 1e-3, "tokens": 1e-3, "dollars": 1e-9}  # where an axis begins at the earliest
 # Okabe & Ito (2008): told apart by the colour-blind too; the control is always dashed.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 CONTROL = "uniform"

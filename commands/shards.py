@@ -74,8 +74,7 @@ class Solver(Player):
         for number, assigned in assignments.items():
             self._searchers[number] = load_searcher(json.loads(assigned.search))
             self._granted[number] = [Budget.parse(text) for text in assigned.budgets]
-            for budget in self._granted[number]:
-                fits(budget, policy)
+            fits(self._granted[number][-1], policy)
         first = next(iter(assignments))
         super().__init__({domain.name: domain}, policy, self._searchers[first], self._granted[first][-1], lines=0,
                          greedy=False, concurrent=concurrent)
