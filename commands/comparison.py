@@ -27,9 +27,9 @@ from omegaconf import DictConfig, OmegaConf
 from commands.batch import as_json
 from commands.comparison_table import Report, Settings
 from commands.compose import folder_option, load_domain, load_searcher
-from commands.errors import REFUSALS, BadInput, no_more_interrupts, one_line, whole
+from commands.errors import REFUSALS, BadInput, no_more_interrupts, one_line, shorten, whole
 from commands.evaluate import CONCURRENT, Evaluation, draw, summarise
-from commands.grid import CONTROL, Cell, Entry, budgets, cells, entries
+from commands.grid import CONTROL, NESTED, Cell, Entry, budgets, cells, entries
 from commands.manifest import alone, describe, reopen, write_json
 from commands.prices import read_prices
 from commands.records import Record, Records
@@ -87,7 +87,9 @@ class Comparison:
         hourly = any(price.per_hour for price in self.prices.values())
         width = None if cfg.concurrent == "auto" else whole("concurrent", cfg.concurrent, also="auto")
         asked = budgets("5500tok" if cfg.budgets is None else cfg.budgets)
-        self.cells = cells(self.policies, searches, asked, width, 1 if hourly else CONCURRENT)
+        if cfg.nested not in NESTED:
+            raise BadInput(f"nested={shorten(str(cfg.nested))} cannot be; allowed: {', '.join(NESTED)}")
+        self.cells = cells(self.policies, searches, asked, NESTED[cfg.nested], width, 1 if hourly else CONCURRENT)
         if hourly and any(cell.concurrent > 1 for cell in self.cells):
             raise BadInput("a price per hour needs the seconds of each problem alone; allowed: concurrent=1, or auto")
         _enough_cores(self.workers, self.cells, hourly)
@@ -111,7 +113,7 @@ class Comparison:
         return {
             "domain": json.loads(self.domain_config), "tools": json.loads(self.tools), **{
                 name: OmegaConf.to_container(cfg)[name]  # type: ignore[index,call-overload]
-                for name in ("split", "count", "split_seed", "seed")},
+                for name in ("split", "count", "split_seed", "seed", "nested")},
             "problems": hashlib.blake2b(ids.encode(), digest_size=8).hexdigest(),
             "policies": {entry.label: dict(entry.config) for entry in self.policies},
             "searches": {entry.label: dict(entry.config) for entry in searches},

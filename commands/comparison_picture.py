@@ -9,6 +9,7 @@ from commands.comparison_table import Report, priced
 from commands.errors import plain
 from commands.grid import AXES, Cell
 from commands.plot import COLOURS, draw_panel
+from commands.statistics import wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,11 +37,13 @@ def draw(report: Report) -> Figure:
     with plt.rc_context({
         "font.size": 10, "svg.hashsalt": "comparison", "axes.spines.top": False, "axes.spines.right": False,
     }):
-        figure, table = plt.subplots(len(rows), len(shown), squeeze=False, sharex="col", sharey=True, layout="constrained",
-                                     figsize=(max(6.4, 4.8 * len(shown)), 1.6 + 3.4 * len(rows)))
+        figure, table = plt.subplots(len(rows), len(shown), squeeze=False, sharex="col", sharey=True,
+                                     layout="constrained", figsize=(max(6.4, 4.8 * len(shown)), 1.6 + 3.4 * len(rows)))
         for row, (name, some) in zip(table, rows, strict=True):
             for panel, (axis, drawn) in zip(row, shown.items(), strict=True):
-                _panel(panel, [cell for cell in some if cell.number in drawn], report, axis, styles)
+                lines = [cell for cell in some if cell.number in drawn]
+                _panel(panel, lines, report, axis, styles)
+                _points(panel, [cell for cell in some if cell.axis == axis and cell not in lines], report, styles)
                 if row is not table[-1]:
                     panel.set_xlabel("")
             row[0].set_title(plain(name), fontsize=11, fontweight="bold", loc="left")
@@ -55,11 +58,11 @@ def draw(report: Report) -> Figure:
 def currencies(cells: Sequence[Cell], priced_labels: set[str]) -> dict[str, set[int]]:
     """What there are panels of, and the numbers of the cells on each.
 
-    Against tokens, evaluations under budgets of tokens; against seconds, those under budgets of seconds. Where there
-    are none of one kind, the others (or those of mixed budgets) take their place, against seconds only if they thought
-    about one problem at a time. Never two evaluations of one policy and searcher on a panel, unless budgets were mixed.
+    Against tokens, evaluations under budgets of tokens, and of each policy and searcher the longest; against seconds
+    likewise. Where there are none of one kind, the others (or those of mixed budgets) take their place, against seconds
+    only if they thought about one problem at a time. Never two of one policy and searcher, unless budgets were mixed.
     """
-    kinds = {axis: [cell for cell in cells if cell.axis == axis] for axis in AXES}
+    kinds = {axis: _longest(cells, axis) for axis in AXES}
     longest = [cell for cell in cells if cell.axis is None] or cells
     timed = [cell for cell in kinds["tokens"] or longest if cell.concurrent == 1]
     shown = {"seconds": kinds["seconds"] or timed, "tokens": kinds["tokens"] or kinds["seconds"] or longest}
@@ -67,10 +70,31 @@ def currencies(cells: Sequence[Cell], priced_labels: set[str]) -> dict[str, set[
     return {axis: {cell.number for cell in some} for axis, some in {**shown, "dollars": paid}.items() if some}
 
 
+def _longest(cells: Sequence[Cell], axis: str) -> list[Cell]:
+    """Of each policy and searcher the cell with the most of a currency."""
+    found: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.axis == axis and (cell.label not in found
+                                  or cell.limit(cell.budget) > found[cell.label].limit(found[cell.label].budget)):
+            found[cell.label] = cell
+    return list(found.values())
+
+
 def _panel(panel: Axes, cells: Sequence[Cell], report: Report, axis: str, styles: Mapping[str, dict[str, Any]]) -> None:
     runs = [priced(report.runs[cell.number], report.prices.get(cell.policy.label)) for cell in cells]
     runs = [run for run in runs if run.spent(axis).max() > 0]  # what costs nothing has no place on a log axis
     draw_panel(panel, runs, axis, styles, min(report.settings.samples, 2000), report.seed)
+
+
+def _points(panel: Axes, cells: Sequence[Cell], report: Report, styles: Mapping[str, dict[str, Any]]) -> None:
+    """What evaluations at shorter budgets of their own came to: beside the curve, not on it (see commands/grid.py)."""
+    for cell in cells:
+        right = report.runs[cell.number].correct
+        low, high = wilson(int(right.sum()), len(right))
+        panel.errorbar([cell.limit(cell.budget)], [100 * right.mean()],
+                       yerr=[[100 * (right.mean() - low)], [100 * (high - right.mean())]], marker="s", markersize=6,
+                       color=styles[cell.label]["color"], alpha=styles[cell.label]["alpha"], elinewidth=1, capsize=3,
+                       markerfacecolor="white" if cell.policy.control else None, zorder=6)
 
 
 def _styles(cells: Sequence[Cell], by_policy: bool) -> dict[str, dict[str, Any]]:
@@ -103,5 +127,7 @@ def _legend(figure: Figure, table: Any, names: Mapping[str, str]) -> None:
     entries = {name: found[label] for label, name in names.items() if label in found}
     entries["greedy pass"] = Line2D([], [], linestyle="", marker="o", color="#666666", markeredgecolor="white",
                                     markersize=7)
+    if any(panel.containers for panel in table.flat):
+        entries["a budget of its own"] = Line2D([], [], linestyle="", marker="s", color="#666666", markersize=6)
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", frameon=False,
                   ncols=min(3, len(entries)))

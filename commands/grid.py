@@ -1,8 +1,9 @@
 """What a comparison is of: policies x searchers x budgets, and which evaluations that takes.
 
-Budgets in the same single currency are nested: the evaluation at the longest of them is read off at the shorter ones,
-as every curve is. Tokens and seconds are different currencies, each with an evaluation of its own; so is a mix such as
-10s+5500tok, and every budget of simulations (a search with more of them keeps others in flight).
+Budgets in seconds are nested: no search knows how many it has until they are over, so the evaluation at the longest is
+read off at the shorter ones. Of tokens it knows what is left, and some work in waves as wide as fits: each budget gets
+an evaluation of its own, unless nested=all says that the longest is to be read off, as a curve is. So do a mix such as
+10s+5500tok and every budget of simulations.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from commands.errors import BadInput, one_line, shorten
 from policy.budget import Budget
 
 AXES = ("tokens", "seconds")
+NESTED = {"seconds": ("seconds",), "all": AXES, "none": ()}  # the currencies whose budgets are read off
 CONTROL = "uniform"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}", re.ASCII)
 _FORMS = "NAME, {LABEL: NAME} or {LABEL: {%s: NAME, option: value}}, or a list of these"
@@ -51,7 +53,8 @@ class Cell:
     Attributes:
         number: its place among all, from 0.
         budgets: ascending; the last is the one that is thought with, the others are read off.
-        axis: the currency of nested budgets, `tokens` or `seconds`; None for a budget of its own.
+        axis: the currency, `tokens` or `seconds`; None for simulations and mixes.
+        read_off: see nested.
         concurrent: problems at once in one process.
     """
 
@@ -138,13 +141,17 @@ def budgets(asked: Any) -> list[Budget]:
     return list({str(budget): budget for budget in map(Budget.parse, texts)}.values())
 
 
-def nested(asked: Sequence[Budget]) -> list[tuple[str | None, tuple[Budget, ...]]]:
-    """Budgets by the evaluation that they come from: (currency, ascending budgets), as the module says."""
+def nested(asked: Sequence[Budget], read_off: Sequence[str]) -> list[tuple[str | None, tuple[Budget, ...]]]:
+    """Budgets by the evaluation that they come from: (currency, ascending budgets), as the module says.
+
+    Args:
+        read_off: currencies whose budgets come from the longest one.
+    """
     groups: list[tuple[str | None, tuple[Budget, ...]]] = []
     for axis in AXES:
-        same = [budget for budget in asked if currency(budget) == axis]
-        if same:
-            groups.append((axis, tuple(sorted(same, key=lambda budget: float(getattr(budget, axis))))))
+        same = tuple(sorted((budget for budget in asked if currency(budget) == axis),
+                            key=lambda budget: float(getattr(budget, axis))))
+        groups += [(axis, same)] if same and axis in read_off else [(axis, (budget,)) for budget in same]
     return groups + [(None, (budget,)) for budget in asked if currency(budget) is None]
 
 
@@ -156,17 +163,19 @@ def currency(budget: Budget) -> str | None:
 
 
 def cells(
-    policies: Sequence[Entry], searches: Sequence[Entry], asked: Sequence[Budget], concurrent: int | None, at_once: int
+    policies: Sequence[Entry], searches: Sequence[Entry], asked: Sequence[Budget], read_off: Sequence[str],
+    concurrent: int | None, at_once: int,
 ) -> list[Cell]:
     """The evaluations.
 
     Args:
+        read_off: see nested.
         concurrent: problems at once in one process; None: one where seconds are counted, else `at_once`.
     """
     found: list[Cell] = []
     for policy in policies:
         for search in searches:
-            for axis, group in nested(asked):
+            for axis, group in nested(asked, read_off):
                 width = concurrent or (1 if group[-1].seconds is not None else at_once)
                 found.append(Cell(len(found), policy, search, group, axis, width))
     return found

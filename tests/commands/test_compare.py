@@ -18,7 +18,8 @@ from tests.commands.test_process import start
 
 HERE = Path(__file__).parent
 FAKES = ("domain=guess", "policies=[counting]", "searches=[sweep]", "budgets=[10tok,20tok]", "split=twenty")
-BESIDE = (*FAKES[:3], "budgets=[10tok,60tok]", "split=twenty", "count=6")  # the control's thoughts need more room
+# The control's thoughts need more room.
+BESIDE = (*FAKES[:3], "budgets=[10tok,60tok]", "nested=all", FAKES[4], "count=6")
 REAL = ("domain=game24", "split=validation", "policies=[shipped]", "searches=[mcts,best_of_n]",
         "budgets=[100tok,300tok]", "run=runs/one")  # fmt: skip
 
@@ -37,7 +38,7 @@ def timeless(folder: Path) -> list[dict]:
 
 
 def test_counting_up_within_two_budgets(run, tmp_path: Path):
-    result = run("compare", *FAKES, "control=false", "output=json", "run=here")
+    result = run("compare", *FAKES, "nested=all", "control=false", "output=json", "run=here")
     [said] = result.objects
     assert result.code == 0 and said == json.loads((tmp_path / "here" / "comparison.json").read_text())
     early, late = said["rows"]
@@ -49,6 +50,14 @@ def test_counting_up_within_two_budgets(run, tmp_path: Path):
         ".lock", "cells", "comparison.json", "comparison.md", "comparison.png", "comparison.svg", "comparison.txt",
         "manifest.json"]  # fmt: skip
     assert json.loads((tmp_path / "here" / "manifest.json").read_text())["status"] == "finished"
+
+
+def test_budgets_of_tokens_are_evaluated_each_on_its_own(run, tmp_path: Path):
+    assert run("compare", *FAKES, "control=false", "run=here", "samples=50").code == 0
+    assert [(row["budget"], row["read_off"], row["solved"]) for row in table(tmp_path / "here")] == [
+        ("10tok", None, 5), ("20tok", None, 10)]  # fmt: skip
+    assert len(list((tmp_path / "here" / "cells").iterdir())) == 2
+    assert "allowed: seconds, all, none" in run("compare", *FAKES, "nested=tokens", "run=other").complaint
 
 
 def test_a_cell_is_what_evaluate_makes(run, tmp_path: Path):
@@ -115,14 +124,15 @@ def test_what_is_finished_is_not_done_again_and_other_options_are_refused(run, t
     assert {path: path.read_bytes() for path in before} == before
     for other, named in (("seed=1", "seed"), ("count=3", "count, problems"), ("searches=[first]", "searches"),
                          ("budgets=[60tok]", "budgets"), ("control=false", "policies.uniform"),
-                         ("concurrent=2", "concurrent"), ("domain=blind", "domain")):
+                         ("concurrent=2", "concurrent"), ("nested=none", "nested"), ("domain=blind", "domain")):
         options = [option for option in BESIDE if not option.startswith(other.split("=")[0] + "=")]
         complaint = run("compare", *options, other, "run=here").complaint
         assert "holds a run with other settings" in complaint and named in complaint, complaint
 
 
 def test_a_policy_that_is_another_one_now_is_refused(run, tmp_path: Path, monkeypatch):
-    options = (*FAKES[:2], "searches=[sweep,first]", *FAKES[3:], "control=false", "run=here", "samples=50")
+    options = (*FAKES[:2], "searches=[sweep,first]", "budgets=[20tok]", FAKES[4], "control=false", "run=here",
+               "samples=50")
     assert run("compare", *options).code == 0
     unfinished = tmp_path / "here" / "cells" / "001_counting_first_20tok" / "manifest.json"
     manifest = json.loads(unfinished.read_text())

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from commands.comparison_picture import currencies
 from commands.comparison_table import Report, Settings, priced, standing
 from commands.errors import BadInput
-from commands.grid import budgets, cells, entries
+from commands.grid import AXES, budgets, cells, entries
 from commands.manifest import write_json
 from commands.prices import Price
 from commands.statistics import bootstrap_weights, paired
@@ -50,7 +50,8 @@ def write(place: Path, problems, label: str, policy: str = "shipped", budget: st
 
 def two_cells():
     policies = entries("policy", OmegaConf.create(["shipped", "uniform"]), "policies")
-    return cells(policies, entries("search", "mcts", "searches"), budgets(OmegaConf.create(["50tok", "200tok"])), 1, 32)
+    return cells(policies, entries("search", "mcts", "searches"), budgets(OmegaConf.create(["50tok", "200tok"])),
+                 AXES, 1, 32)
 
 
 @pytest.fixture
@@ -170,12 +171,13 @@ def test_currencies_are_not_mixed():
     policies, searches = entries("policy", "uniform", "p"), entries("search", "mcts", "s")
 
     def shown(*asked: str, concurrent=None, paid=()):
-        found = cells(policies, searches, budgets(OmegaConf.create(list(asked))), concurrent, 32)
+        found = cells(policies, searches, budgets(OmegaConf.create(list(asked))), ["seconds"], concurrent, 32)
         drawn = currencies(found, set(paid))
         return {axis: [str(cell.budget) for cell in found if cell.number in some] for axis, some in drawn.items()}
 
     assert shown("1s", "5s", "100tok") == {"seconds": ["5s"], "tokens": ["100tok"]}
     assert shown("5s") == {"seconds": ["5s"], "tokens": ["5s"]}
+    assert shown("50tok", "100tok", "70tok") == {"tokens": ["100tok"]}  # the others are points beside its curve
     assert shown("100tok") == {"tokens": ["100tok"]}  # many at once: nobody's seconds
     assert shown("100tok", concurrent=1) == {"seconds": ["100tok"], "tokens": ["100tok"]}
     assert shown("5s", "100tok", paid=["uniform"])["dollars"] == ["5s"]

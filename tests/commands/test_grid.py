@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from commands.errors import BadInput
-from commands.grid import budgets, cells, currency, entries, nested
+from commands.grid import AXES, budgets, cells, currency, entries, nested
 from commands.prices import Price, read_prices
 from policy.budget import BadBudget, Budget
 
@@ -50,9 +50,12 @@ def test_budgets_of_a_currency_are_read_off_the_longest():
     asked = budgets(OmegaConf.create(["5s", "1000tok", "1s", "10s+5500tok", "200tok", "50sims", "20sims", "1000ms"]))
     assert [str(budget) for budget in asked] == [
         "5s", "1000tok", "1s", "10s+5500tok", "200tok", "50sims", "20sims"]  # fmt: skip
-    assert texts(nested(asked)) == [
+    assert texts(nested(asked, AXES)) == [
         ("tokens", ["200tok", "1000tok"]), ("seconds", ["1s", "5s"]), (None, ["10s+5500tok"]), (None, ["50sims"]),
         (None, ["20sims"])]  # fmt: skip
+    assert texts(nested(asked, ["seconds"]))[:3] == [
+        ("tokens", ["200tok"]), ("tokens", ["1000tok"]), ("seconds", ["1s", "5s"])]  # fmt: skip
+    assert len(nested(asked, [])) == len(asked)
     assert [str(budget) for budget in budgets("300tok")] == ["300tok"]
     assert [currency(Budget.parse(text)) for text in ("1s", "9tok", "9sims", "1s+9tok", "9tok+9sims")] == [
         "seconds", "tokens", None, None, None]  # fmt: skip
@@ -66,12 +69,12 @@ def test_budgets_of_a_currency_are_read_off_the_longest():
 def test_a_cell_for_each_policy_searcher_and_currency():
     policies = entries("policy", OmegaConf.create(["shipped", "uniform"]), "policies")
     searches = entries("search", OmegaConf.create(["mcts", "greedy"]), "searches")
-    found = cells(policies, searches, budgets(OmegaConf.create(["9s", "200tok", "100tok", "1s+9tok"])), None, 32)
+    found = cells(policies, searches, budgets(OmegaConf.create(["9s", "200tok", "100tok", "1s+9tok"])), AXES, None, 32)
     assert [(cell.number, cell.label, str(cell.budget), cell.concurrent) for cell in found][:4] == [
         (0, "shipped / mcts", "200tok", 32), (1, "shipped / mcts", "9s", 1), (2, "shipped / mcts", "1s+9tok", 1),
         (3, "shipped / greedy", "200tok", 32)]
     assert len(found) == 12 and len({cell.folder for cell in found}) == 12
-    assert {cell.concurrent for cell in cells(policies, searches, budgets("9s"), 4, 32)} == {4}
+    assert {cell.concurrent for cell in cells(policies, searches, budgets("9s"), AXES, 4, 32)} == {4}
 
 
 def test_prices_are_of_tokens_and_hours():
