@@ -44,10 +44,10 @@ def draw(report: Report) -> Figure:
                 lines = [cell for cell in some if cell.number in drawn]
                 _panel(panel, lines, report, axis, styles)
                 _points(panel, [cell for cell in some if cell.axis == axis and cell not in lines], report, styles)
-                if row is not table[-1]:
-                    panel.set_xlabel("")
             row[0].set_title(plain(name), fontsize=11, fontweight="bold", loc="left")
             row[0].set_ylabel("problems solved [%]")
+        for panel in table[:-1].flat:
+            panel.set_xlabel("")
         _legend(figure, table, {cell.label: _name(cell, apart) for cell in cells})
         title = report.settings.title or (f"{report.names['domain']}, {report.names['split']}: "
                                           f"{len(report.runs[0].ids)} problems (bands: 95 %)")

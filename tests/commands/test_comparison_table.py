@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from commands.comparison_picture import currencies
+from commands.comparison_picture import currencies, draw
 from commands.comparison_table import Report, Settings, priced, standing
 from commands.errors import BadInput
 from commands.grid import AXES, budgets, cells, entries
@@ -146,6 +146,19 @@ def test_the_golden_table(report: Report, capsys: pytest.CaptureFixture[str]):
     assert json.loads((report.folder / "comparison.json").read_text()) == report.content()
     assert (report.folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (report.folder / "comparison.svg").read_text()
+
+
+def test_the_picture_names_its_axes_and_curves(report: Report):
+    figure = draw(report)
+    assert [(panel.get_xlabel(), panel.get_ylabel()) for panel in figure.axes] == [
+        ("thinking time [s]", "problems solved [%]"), ("tokens generated", ""), ("money [$ for 1,000 problems]", "")]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "shipped / mcts", "uniform (control) / mcts", "greedy pass"]  # fmt: skip
+    dashes = {line.get_label(): line.get_linestyle() for line in figure.axes[1].lines}
+    assert dashes["shipped / mcts"] == "-" and dashes["uniform / mcts"] == "--"
+    # What is solved at the end of each curve, in percent.
+    assert {line.get_label(): float(line.get_ydata()[-1]) for line in figure.axes[1].lines if " / " in
+            str(line.get_label())} == {"shipped / mcts": 75.0, "uniform / mcts": 25.0}
 
 
 def test_the_baseline_may_be_one_searcher_of_one_policy():
