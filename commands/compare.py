@@ -1,8 +1,10 @@
-"""Is one evaluation better than another on the same problems? compare RUN_A RUN_B: paired difference with its interval.
+"""Which policy, searcher and budget is better? compare policies=[...] searches=[...] budgets=[...], or RUN_A RUN_B.
 
-Prints one JSON object: the accuracies, their difference A - B in points of 1, its 95 % bootstrap interval over
-problems, how many problems only one of the two solved, and on how many their final answers differ. With along=tokens
-or along=seconds the same for what stood at each point of a 1-2-5 series; those intervals hold one point at a time.
+Without run directories it evaluates all of them on the same problems, beside the control (see commands/comparison.py).
+With two, of evaluations made already, it prints the paired difference as one JSON object: the accuracies, their
+difference A - B in points of 1, its 95 % bootstrap interval over problems, how many problems only one of the two
+solved, and on how many their final answers differ. With along=tokens or along=seconds the same for what stood at each
+point of a 1-2-5 series; those intervals hold one point at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from commands.errors import BadInput, shorten, whole
-from commands.statistics import Floats, band, bootstrap_weights
+from commands.statistics import Floats, band, bootstrap_weights, paired
 from commands.traces import Run, find_runs
 from commands.traces import take_run_dirs as take_words
 
@@ -24,10 +26,24 @@ __all__ = ["run", "take_words"]
 ALONG = ("tokens", "seconds")
 
 
+# What only a comparison that is made here has, by its value where nothing was said.
+OF_A_GRID = {"policies": None, "searches": None, "budgets": None, "prices": None, "baseline": None, "workers": 0}
+
+
 def run(cfg: DictConfig, run_dirs: Sequence[str]) -> int:
+    asked = [name for name, unset in OF_A_GRID.items() if cfg[name] != unset]
+    if not run_dirs and asked:
+        from commands.comparison import run as run_grid
+
+        if cfg.along is not None:
+            raise BadInput("along= is for two run directories; the picture has every point of a comparison made here")
+        return run_grid(cfg)
+    if asked:
+        raise BadInput(f"{asked[0]}= is for a comparison that is made here, without run directories")
     runs = find_runs(run_dirs)
     if len(runs) != 2:
-        raise BadInput(f"compare needs two run directories, not {len(runs)}: compare RUN_A RUN_B")
+        raise BadInput(f"compare needs two run directories, not {len(runs)}: compare RUN_A RUN_B; "
+                       "or what to evaluate: policies=[...] searches=[...] budgets=[...]")
     samples, seed = whole("samples", cfg.samples), whole("seed", cfg.seed, 0)
     if cfg.along not in (None, *ALONG):
         raise BadInput(f"along={shorten(str(cfg.along))} cannot be; allowed: {', '.join(ALONG)}")
@@ -46,14 +62,14 @@ def compare(a: Run, b: Run, samples: int, seed: int) -> dict[str, Any]:
     order = _order(a, b)
     right_a, right_b = a.correct, b.correct[order]
     difference = right_a - right_b
-    low, high = np.quantile(bootstrap_weights(len(a.ids), samples, seed) @ difference, [0.025, 0.975])
+    mean, low, high = paired(right_a, right_b, bootstrap_weights(len(a.ids), samples, seed))
     return {
         "a": a.label, "b": b.label, "domain": a.manifest["domain"], "split": a.manifest["split"],
         "budgets": [a.manifest["budget"], b.manifest["budget"]],
         "problems": len(a.ids), "accuracy_a": float(right_a.mean()), "accuracy_b": float(right_b.mean()),
-        "difference": float(difference.mean()), "ci95": [float(low), float(high)],
+        "difference": mean, "ci95": [low, high],
         "only_a": int((difference > 0).sum()), "only_b": int((difference < 0).sum()),
-        "excludes_zero": bool(low > 0 or high < 0),
+        "excludes_zero": low > 0 or high < 0,
         "answers_differ": sum(row["answer"] != b.results[i]["answer"] for row, i in zip(a.results, order, strict=True)),
     }
 

@@ -6,7 +6,6 @@ on held-out problems; it takes over only if it is better. The same command again
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -36,7 +35,7 @@ from commands.compose import (
 from commands.crew import ConfigFactory
 from commands.curves import check_curves, draw_curves
 from commands.errors import REFUSALS, BadInput, no_more_interrupts, one_line, shorten, whole
-from commands.manifest import binding, reopen
+from commands.manifest import alone, binding, reopen
 from commands.narrator import Narrator
 from policy.budget import Budget
 from verifiers.base import BadProblem, Domain
@@ -83,7 +82,7 @@ def run(cfg: DictConfig) -> int:
             loop = _loop(cfg, settings, ladder, base, start, budgets, parts, folder, run_id, seed, None, ends)
             cast("Followers", loop.parts.followers).follow(loop.train)
         return 0
-    with _alone(folder), ExitStack() as ends:
+    with alone(folder), ExitStack() as ends:
         attempt = reopen(folder, config, seed, FREE, hours="GPU" if settings.gpus else "CPU")
         try:
             narrator = ends.enter_context(Narrator(_scalars(cfg.scalars, folder, run_id)))
@@ -223,18 +222,6 @@ def _refusals() -> Iterator[None]:
     except (BrokenReward, NothingLearned, Collapsed, StaleWorker, PoolBroken, StoreError,
             UnknownSchema, BadState) as error:
         raise BadInput(str(error)) from error
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else works in this run's directory. The kernel lets go of the lock however this process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadInput(f"another process is at work in {folder}; wait for it, or choose another run=") from error
-        yield
 
 
 def _sweep(folder: Path) -> None:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["run", "take_words"]
 
 POINTS = 300
-AXES = {"seconds": "thinking time [s]", "tokens": "tokens generated"}
+AXES = {"seconds": "thinking time [s]", "tokens": "tokens generated", "dollars": "money [$ for 1,000 problems]"}
+LEAST = {"seconds": 1e-3, "tokens": 1e-3, "dollars": 1e-9}  # where an axis begins at the earliest
 # Okabe & Ito (2008): told apart by the colour-blind too; the control is always dashed.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 CONTROL = "uniform"
@@ -76,7 +77,7 @@ def draw(runs: Sequence[Run], title: str | None, samples: int, seed: int) -> Fig
         figure, table = plt.subplots(2, len(columns), figsize=(max(6.4, 4.1 * len(columns)), 7.0), squeeze=False,
                                      sharey=True, layout="constrained")
         for column, ((domain, split), group) in enumerate(columns.items()):
-            for row, axis in enumerate(AXES):
+            for row, axis in enumerate(("seconds", "tokens")):
                 draw_panel(table[row][column], group, axis, styles, samples, seed)
             counts = sorted({len(one.ids) for one in group})
             title_of_column = f"{domain}, {split} ({' or '.join(map(str, counts))} problems)"
@@ -126,10 +127,10 @@ def curve(one: Run, axis: str) -> tuple[Floats, Floats]:
     from policy.budget import Budget
 
     greedy, spent = one.greedy_at(axis), one.spent(axis)
-    limit = getattr(Budget.parse(one.manifest["budget"]), axis) or 0.0
-    end = max(float(limit), float(spent.max()), 1e-3)
+    limit = getattr(Budget.parse(one.manifest["budget"]), axis, None) or 0.0
+    end = max(float(limit), float(spent.max()), LEAST[axis])
     start = float(np.quantile(greedy, 0.95)) if len(greedy) else float(spent[spent > 0].min(initial=end)) / 2
-    points = np.geomspace(min(max(start, 1e-3), end), end * 1.0001, POINTS)
+    points = np.geomspace(min(max(start, LEAST[axis]), end), end * 1.0001, POINTS)
     right = one.correct_at(axis, points)
     if not len(greedy):
         return points, right

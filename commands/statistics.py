@@ -46,3 +46,14 @@ def band(correct: Floats, weights: Floats) -> tuple[Floats, Floats]:
     means = weights @ correct
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
     return low, high
+
+
+def paired(a: Floats, b: Floats, weights: Floats) -> tuple[float, float, float]:
+    """The mean of a - b over the same problems, and its 95 % bootstrap percentile interval.
+
+    Args:
+        a, b: shape [problems].
+        weights: see bootstrap_weights.
+    """
+    low, high = np.quantile(weights @ (a - b), [0.025, 0.975])
+    return float((a - b).mean()), float(low), float(high)

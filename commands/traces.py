@@ -28,6 +28,11 @@ TRACE = pa.schema([
     ("verified", pa.bool_()), ("correct", pa.bool_()), ("status", pa.string()), ("greedy", pa.bool_()),
 ])
 
+MARKS = pa.schema([  # what had been spent when a budget was first seen to be spent that the search was not given
+    ("index", pa.int32()), ("budget", pa.string()), ("seconds", pa.float64()), ("tokens", pa.int64()),
+    ("simulations", pa.int64()),
+])
+
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
     """Parquet, whole or not at all. Raises BadInput where the disk refuses."""
@@ -78,6 +83,17 @@ class Run:
     def greedy_at(self, axis: str) -> Floats:
         """When the greedy answers were there, for the problems that have one."""
         return np.array([row[axis] for i in self.ids for row in self.trace.get(i, ()) if row["greedy"]], dtype=float)
+
+    def standing_at(self, axis: str, point: float) -> list[Mapping[str, Any] | None]:
+        """The answer of each problem that stood at a point; None where there was none yet."""
+        found: list[Mapping[str, Any] | None] = []
+        for problem in self.ids:
+            given = self.trace.get(problem, ())
+            # The clock of an answer never runs backwards, so counting those given by then finds the latest.
+            at = np.maximum.accumulate(np.array([answer[axis] for answer in given], dtype=float))
+            count = int(np.searchsorted(at, point, side="right"))
+            found.append(given[count - 1] if count else None)
+        return found
 
     def correct_at(self, axis: str, points: Floats) -> Floats:
         """Was the answer that stood at each point right? Shape [problems, points]; the latest answer stands."""

@@ -88,12 +88,16 @@ class Player:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    def budget_of(self, job: Job) -> Budget:
+        """Of a job's search."""
+        return self._budgets[job.purpose]
+
     async def _play(self, job: Job) -> Trajectory:
         async with self._gate:
-            meter = self._budgets[job.purpose].start()
+            meter = self.budget_of(job).start()
             self._meters.add(meter)
             try:
-                return await self._whole(job, meter)
+                return await self.whole(job, meter)
             except PolicyStopped:
                 raise
             except Exception as error:
@@ -102,7 +106,8 @@ class Player:
                 self._meters.discard(meter)
                 self._spent += meter.tokens + 1
 
-    async def _whole(self, job: Job, meter: Meter) -> Trajectory:
+    async def whole(self, job: Job, meter: Meter) -> Trajectory:
+        """Play one job. What it raises is the trajectory's error; PolicyStopped ends the playing."""
         if job.problem.fault:
             raise ValueError(job.problem.fault)
         if job.purpose is Purpose.PROPOSE:
