@@ -108,6 +108,11 @@ class Engine:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._loop = None
 
+    @property
+    def domains(self) -> dict[str, str]:
+        """Names of the domains that are tried where none is named, and what each reads, for people."""
+        return dict(self._poser.guesser.allowed)
+
     def task(
         self, problem: str, *, budget: str | Budget = "10s", domain: str | None = None, parent: Meter | None = None
     ) -> Task:

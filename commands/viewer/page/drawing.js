@@ -69,7 +69,7 @@ function fontSize(place) {
 }
 
 function labelRoom(node, place) {
-  return node.labelWidth * (fontSize(place) / 12) + (node.kids.length || !node.below ? 0 : 40);
+  return node.labelWidth * (fontSize(place) / 12) + (node.hidden ? 40 : 0);
 }
 
 function label(ink, node, x, y, place, scene) {
@@ -87,10 +87,10 @@ function label(ink, node, x, y, place, scene) {
   }
   ink.fillStyle = failed ? palette.faint : palette.ink;
   ink.fillText(node.label, left, y + 0.5);
-  if (node.below && !node.kids.length) {
+  if (node.hidden) {
     ink.font = `400 ${size * 0.9}px ${FONT}`;
     ink.fillStyle = palette.accent;
-    ink.fillText(`+${node.below}`, left + node.labelWidth * (size / 12) + 8, y + 0.5);
+    ink.fillText(`+${node.hidden}`, left + node.labelWidth * (size / 12) + 8, y + 0.5);
   }
   if (place.row >= 24 && node.parent && typeof node.q === "number" && node.visits > 0) {
     ink.fillStyle = palette.rule;

@@ -21,10 +21,11 @@ export function layout(model) {
     const node = stack.pop();
     const children = node.open ? model.shown(node) : [];
     node.kids = children;
+    node.hidden = node.below - children.reduce((sum, child) => sum + child.below + 1, 0);
     node.row = children.length ? -1 : rows++;
     node.label ??= line(node.parent ? node.text || "(end)" : "problem", LABEL);
     node.labelWidth ??= labelWidth(node.label);
-    const wanted = Math.min(node.labelWidth, WIDEST) + ROOM;
+    const wanted = Math.min(node.labelWidth, WIDEST) + ROOM + (node.hidden ? 36 : 0);
     if (children.length) widths[node.depth] = Math.max(widths[node.depth] ?? 0, wanted);
     nodes.push(node);
     for (let i = children.length - 1; i >= 0; i -= 1) stack.push(children[i]);

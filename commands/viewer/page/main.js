@@ -43,9 +43,7 @@ function settle() {
 
 function select(node, follow = true) {
   if (!node) return;
-  for (let up = node.parent; up; up = up.parent) {
-    if (!up.open) [up.open, app.auto] = [true, false];
-  }
+  if (model.reveal(node)) app.auto = false;
   if (!view.shown.nodes.includes(node)) view.relayout(view.selected);
   view.select(node, follow);
   showDetails();
@@ -69,7 +67,7 @@ function speak(node) {
 
 function toggle(node) {
   if (!node?.children.length) return;
-  node.open = !node.open;
+  model.toggle(node);
   [app.auto, app.fitting] = [false, false];
   view.relayout(node);
   speak(node);

@@ -21,7 +21,8 @@ export class Model {
   apply(delta) {
     for (const told of delta.nodes) {
       const parent = told.parent === null ? null : this.nodes[told.parent];
-      const node = { ...told, parent, children: [], depth: parent ? parent.depth + 1 : 0, open: true, below: 0 };
+      const node = { ...told, parent, children: [], depth: parent ? parent.depth + 1 : 0, open: true, below: 0,
+        limit: Infinity };
       this.nodes[node.id] = node;
       if (parent) parent.children.push(node);
       for (let up = parent; up; up = up.parent) up.below += 1;
@@ -43,9 +44,33 @@ export class Model {
     return node.outcome;
   }
 
-  /** The children that are shown where a node is open. */
+  /** The children that are shown where a node is open: all, or so many of those that were visited most. */
   shown(node) {
-    return this.showFailed ? node.children : node.children.filter((child) => !FAILED.has(child.outcome));
+    const some = this.showFailed ? node.children : node.children.filter((child) => !FAILED.has(child.outcome));
+    if (some.length <= node.limit) return some;
+    const kept = new Set([...some].sort((a, b) => this.#weight(b) - this.#weight(a)).slice(0, node.limit));
+    return some.filter((child) => kept.has(child));
+  }
+
+  /** Opens whatever hides a node; returns whether anything did. */
+  reveal(node) {
+    let hidden = false;
+    for (let step = node; step.parent; step = step.parent) {
+      const { parent } = step;
+      if (parent.open && this.shown(parent).includes(step)) continue;
+      [parent.open, parent.limit, hidden] = [true, Infinity, true];
+    }
+    return hidden;
+  }
+
+  /** Opens what is closed or shown in part, closes what is open. */
+  toggle(node) {
+    const whole = node.open && node.limit >= node.children.length;
+    [node.open, node.limit] = [!whole, Infinity];
+  }
+
+  #weight(node) {
+    return (this.best.has(node) ? 1e12 : 0) + (node.visits ?? 0) + node.below * 1e-6;
   }
 
   /** Was it there at the moment that is looked at? */
@@ -73,18 +98,17 @@ export class Model {
   }
 
   openAll() {
-    for (const node of this.nodes) node.open = true;
+    for (const node of this.nodes) [node.open, node.limit] = [true, Infinity];
   }
 
   /** Opens the best line, then what was visited most, until about so many rows are shown. */
   focus(rows) {
-    for (const node of this.nodes) node.open = false;
+    for (const node of this.nodes) [node.open, node.limit] = [false, Math.max(4, Math.floor(rows / 3))];
     const waiting = this.root ? [this.root] : [];
     let shown = 1;
-    const weight = (node) => (this.best.has(node) ? 1e12 : 0) + (node.visits ?? 0) + node.below * 1e-6;
     while (waiting.length) {
       let at = 0;
-      waiting.forEach((node, i) => { if (weight(node) > weight(waiting[at])) at = i; });
+      waiting.forEach((node, i) => { if (this.#weight(node) > this.#weight(waiting[at])) at = i; });
       const [node] = waiting.splice(at, 1);
       const more = this.shown(node);
       if (shown + more.length - 1 > rows && !this.best.has(node) && node.parent) continue;
