@@ -92,7 +92,7 @@ def test_the_page_asks_watches_and_stops(server: str, visit: Callable[..., Page]
         ["beam", "best_of_n", "greedy", "levin", "mcts", "self_consistency", "tot_bfs", "tot_dfs"])
     shown.select_option("#ask-domain", "arithmetic")
     shown.click("#think")
-    shown.wait_for_function("viewer.model.nodes.length > 20")
+    shown.wait_for_function("() => viewer.model.nodes.length > 20")
     before = shown.evaluate("viewer.model.nodes.length")
     shown.wait_for_function("before => viewer.model.nodes.length > before", arg=before)
     assert state(server)["inside"] == 1

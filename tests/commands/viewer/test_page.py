@@ -111,7 +111,7 @@ def test_growth_is_replayed(visit: Visit, tmp_path: Path) -> None:
     shown.locator("#time").evaluate("slider => { slider.value = 100; slider.dispatchEvent(new Event('input')); }")
     expect(shown.locator("#moment")).to_have_text("1.00 s")
     expect(shown.locator("#answer")).to_have_text("no answer")
-    shown.wait_for_function("viewer.view.drawn > 0 && viewer.view.drawn < 10")
+    shown.wait_for_function("() => viewer.view.drawn > 0 && viewer.view.drawn < 10")
     shown.click("#play")
     expect(shown.locator("#answer")).to_have_text("7")
 
@@ -138,7 +138,7 @@ def test_ten_thousand_nodes_stay_smooth(visit: Visit, tmp_path: Path) -> None:
     assert shown_nodes(shown) < 200
     shown.keyboard.press("e")
     assert shown_nodes(shown) == 10_000
-    shown.wait_for_function("viewer.view.drawn === 10000")
+    shown.wait_for_function("() => viewer.view.drawn === 10000")
     frames = shown.evaluate("""async () => {
       const started = performance.now();
       for (let i = 0; i < 10; i += 1) {
