@@ -10,7 +10,7 @@ function share(value) {
 }
 
 function facts(model, node) {
-  const held = node.logprob === undefined || node.logprob === null ? null : node.logprob.toFixed(3);
+  const held = node.logprob === undefined || node.logprob === null ? null : node.logprob.toFixed(3).replace(/^-(0\.0+)$/, "$1");
   return [
     ["Visits", node.visits === undefined ? null : count(node.visits)],
     ["Search's estimate q", node.visits === undefined ? null : share(node.q)],

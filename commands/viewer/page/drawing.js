@@ -68,8 +68,24 @@ function fontSize(place) {
   return Math.min(12, place.row * 0.62);
 }
 
+/** Pixels of a node's text: all that it takes, or what is left before the column of its children. */
+function textRoom(node, place) {
+  const wanted = node.labelWidth * (fontSize(place) / 12);
+  if (!node.kids.length) return wanted;
+  const between = (node.kids[0].column - node.column) * place.wide;
+  return Math.max(Math.min(wanted, between - radius(node, place) - 26 - (node.hidden ? 40 : 0)), 0);
+}
+
 function labelRoom(node, place) {
-  return node.labelWidth * (fontSize(place) / 12) + (node.hidden ? 40 : 0);
+  return textRoom(node, place) + (node.hidden ? 40 : 0);
+}
+
+function fitting(node, place) {
+  const room = textRoom(node, place) / node.labelWidth / (fontSize(place) / 12);
+  if (room >= 1) return node.label;
+  const characters = [...node.label];
+  const kept = Math.floor(characters.length * room) - 1;
+  return kept > 0 ? `${characters.slice(0, kept).join("")}…` : "";
 }
 
 function label(ink, node, x, y, place, scene) {
@@ -86,11 +102,11 @@ function label(ink, node, x, y, place, scene) {
     ink.fillRect(left - 2, y - size * 0.75, ink.measureText(node.label).width + 4, size * 1.5);
   }
   ink.fillStyle = failed ? palette.faint : palette.ink;
-  ink.fillText(node.label, left, y + 0.5);
+  ink.fillText(fitting(node, place), left, y + 0.5);
   if (node.hidden) {
     ink.font = `400 ${size * 0.9}px ${FONT}`;
     ink.fillStyle = palette.accent;
-    ink.fillText(`+${node.hidden}`, left + node.labelWidth * (size / 12) + 8, y + 0.5);
+    ink.fillText(`+${node.hidden}`, left + textRoom(node, place) + 8, y + 0.5);
   }
   if (place.row >= 24 && node.parent && typeof node.q === "number" && node.visits > 0) {
     ink.fillStyle = palette.rule;

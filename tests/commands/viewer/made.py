@@ -36,7 +36,7 @@ class Saying:
 
 
 class Deep:
-    """A line of `depth` thoughts is finished; one that ends with `bad` is dead, with `wrong` refuted, `right` proved."""
+    """A line of `depth` thoughts is finished: `wrong` at its end is refuted, `right` proved. `bad` is dead."""
 
     def __init__(self, depth: int = 3) -> None:
         self.depth = depth

@@ -46,7 +46,7 @@ def test_a_search_is_the_same_watched_or_not(run: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(("options", "part"), [
-    (["tree=."], "is a folder"), (["tree=a/"], "is a folder"), (["tree=''"], "file's name"), (["tree=3"], "file's name"),
+    (["tree=."], "is a folder"), (["tree=a/"], "is a folder"), (["tree=''"], "file's name"), (["tree=3"], "'3'"),
     (["tree=file/tree.html"], "cannot be written"), (["tree=t.html", "-m", "search=mcts,levin"], "every job"),
     (["tree=t.html", "search=sweep"], "keeps no tree"),
 ])
