@@ -20,8 +20,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent.parent
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Of one module: while it is there its event loop runs, and no other could."""
     if not Path(CHROMIUM).exists():
         pytest.skip(f"there is no {CHROMIUM}")
     with sync_playwright() as playwright:
