@@ -144,10 +144,11 @@ class Engine:
         return task
 
     @property
-    def domains(self) -> list[str]:
-        """Names of the domains that are tried or were chosen."""
-        given = self._poser.given
-        return list(dict.fromkeys([*([given[0]] if given is not None else []), *self._poser.guesser.allowed]))
+    def domains(self) -> dict[str, str]:
+        """Names of the domains that were chosen or are tried, and what each reads, for people."""
+        given, guesser = self._poser.given, self._poser.guesser
+        names = [*([given[0]] if given is not None else []), *guesser.allowed]
+        return {name: guesser.reads(name) for name in names}
 
     def warm(self) -> None:
         """Load every domain, and the policies made of their rules, so that no problem waits for it."""

@@ -59,8 +59,8 @@ def run(cfg: DictConfig) -> int:
 
 def _warm_up(engine: Engine) -> None:
     """What happens once in a process shall not happen inside somebody's budget."""
-    problem = next(iter(engine.domain(engine.domains[0]).problems("test", 0)))
-    task = engine.pose(problem.prompt, engine.domains[0])
+    name = next(iter(engine.domains))
+    task = engine.pose(next(iter(engine.domain(name).problems("test", 0))).prompt, name)
     task.meter = Budget(seconds=1.0).start()
     asyncio.run(engine.run(task))
     settle_garbage()

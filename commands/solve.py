@@ -2,6 +2,7 @@
 
 The word after `solve` is the problem, whatever it looks like. A file holds one JSON object a line, {"problem": "..."}
 with "domain" if it shall not be guessed; its problems share the budget, so that easy ones leave theirs to hard ones.
+With tree=FILE the whole search of one problem becomes a page.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from commands.live import Live
 from commands.manifest import claim, describe, now, write_atomically, write_json
 from commands.task import Poser, Task, as_object
 from commands.think import Observed, together
+from commands.viewer.watching import Film, page_path
 from policy.base import Policy
 from policy.budget import Budget, Meter
+from search.anytime import Anytime
 from search.base import Searcher
 from search.watch import fits
 
@@ -58,6 +61,7 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
     whole("seed", cfg.seed, 0)
     tasks = _Reader(cfg).one(problem) if source is None else _Reader(cfg).file(Path(source))
     searcher = load_searcher(cfg.search)
+    film = None if cfg.tree is None else _film(cfg, searcher, tasks[0], source)
     policies = _load_policies(cfg, tasks)
     for policy in policies:
         fits(budget, policy)
@@ -66,7 +70,7 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
     interrupted = False
     try:
         with Live(tasks, budget, enabled=cfg.output == "text" and sys.stdout.isatty()):
-            asyncio.run(_think(tasks, searcher, budget, shared, cfg.seed, report))
+            asyncio.run(_think(tasks, searcher, budget, shared, cfg.seed, report, film))
     except KeyboardInterrupt:
         no_more_interrupts()
         interrupted = True
@@ -75,21 +79,42 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
         for policy in policies:
             close(policy)
     report.end(interrupted)
+    if film is not None:
+        film.write(as_object(tasks[0]))
     return 130 if interrupted else report.code
 
 
 async def _think(
-    tasks: Sequence[Task], searcher: Searcher, budget: Budget, shared: Meter | None, seed: int, report: _Report
-) -> None:
+    tasks: Sequence[Task], searcher: Searcher, budget: Budget, shared: Meter | None, seed: int, report: _Report,
+    film: Film | None,
+) -> None:  # fmt: skip
     """All at once: what one leaves of a shared budget, the others find there."""
 
     async def one(task: Task) -> None:
-        await task.run(searcher, seed)
+        if film is None:
+            await task.run(searcher, seed)
+        else:
+            await film.run(task.run(searcher, seed, film.on_thinking))
         report.done(task)
 
     for task in tasks:
         task.meter = budget.start(parent=shared)
     await together(one(task) for task in tasks)
+
+
+def _film(cfg: DictConfig, searcher: Searcher, task: Task, source: str | None) -> Film:
+    """For the page that `tree` names. Raises BadInput before anything is thought about in vain."""
+    hydra = HydraConfig.get()
+    if source is not None:
+        raise BadInput("tree=FILE shows the search of one problem: solve \"4 9 10 13\" tree=FILE; not with --from")
+    named = OmegaConf.to_container(cfg, resolve=False)["tree"]  # type: ignore[index, call-overload]
+    if hydra.mode == RunMode.MULTIRUN and "${" not in str(named):
+        raise BadInput("tree=FILE would be written by every job of -m; allowed: tree='${hydra:job.num}.html'")
+    if not isinstance(searcher, Anytime):
+        raise BadInput(f"search={hydra.runtime.choices['search']} keeps no tree; allowed: those that are Anytime")
+    about = {"problem": task.text, "domain": task.domain_name, "search": hydra.runtime.choices["search"],
+             "budget": str(Budget.parse(cfg.budget)), "seed": cfg.seed}
+    return Film(page_path(cfg.tree), task, about)
 
 
 class _Reader:

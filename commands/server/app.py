@@ -28,6 +28,7 @@ from commands.server.requests import (
 )
 from commands.server.service import Outcome, Service
 from commands.server.settings import Settings
+from commands.viewer import live as viewer
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": Error, "description": text} for code, text in (
@@ -83,6 +84,7 @@ def create_app(
     install(app)
     _thinking_routes(app, service)
     _other_routes(app, service, metrics)
+    app.router.routes += viewer.routes(engine, admission, longest=settings.longest)
     return app
 
 

@@ -64,6 +64,13 @@ class Settings:
         for text in (self.budget, *self.efforts.values()):
             self.granted(text)
 
+    @property
+    def longest(self) -> float:
+        """Seconds that any request may think."""
+        seconds = Budget.parse(self.max_budget).seconds
+        assert seconds is not None
+        return seconds
+
     def granted(self, text: str | None = None, effort: str | None = None, tokens: int | None = None) -> Budget:
         """The budget of a request: the one it names, else that of its effort, else the usual one; always within bounds.
 
