@@ -41,7 +41,7 @@ def sweeps(rounds: int) -> Iterator[Row]:
     with OneCore(0):
         yield machine()
         yield from presence()
-        for shape, most in (("1M", 1024), ("shipped", 1024), ("10M", 1024), ("30M", 256), ("0.5B", 16)):
+        for shape, most in (("1M", 1024), ("shipped", 1024), ("10M", 1024), ("30M", 256), ("0.5B", 4)):
             yield from by_live(shape, most, rounds if most > 16 else 1)
         yield from by_prefix("shipped", rounds)
         yield from by_tree("shipped", rounds)
