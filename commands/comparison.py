@@ -94,7 +94,8 @@ class Comparison:
             raise BadInput("a price per hour needs the seconds of each problem alone; allowed: concurrent=1, or auto")
         _enough_cores(self.workers, self.cells, hourly)
         self.settings.check(self.cells)
-        self.domain_config, self.tools, self.domain = as_json(cfg.domain), as_json(cfg.tools), load_domain(cfg.domain)
+        self.domain_config, self.domain = as_json(cfg.domain), load_domain(cfg.domain)
+        self.around = {name: json.loads(as_json(cfg[name])) for name in ("tools", "generator", "values")}
         self.names = {"domain": HydraConfig.get().runtime.choices["domain"], "split": str(cfg.split)}
         count = None if cfg.count is None else whole("count", cfg.count)
         self.problems = draw(self.domain, str(cfg.split), count, whole("split_seed", cfg.split_seed, 0))
@@ -111,7 +112,7 @@ class Comparison:
     def _config(self, cfg: DictConfig, searches: Sequence[Entry], asked: Sequence[Any]) -> dict[str, Any]:
         ids = "\n".join(problem.id for problem in self.problems)
         return {
-            "domain": json.loads(self.domain_config), "tools": json.loads(self.tools), **{
+            "domain": json.loads(self.domain_config), **self.around, **{
                 name: OmegaConf.to_container(cfg)[name]  # type: ignore[index,call-overload]
                 for name in ("split", "count", "split_seed", "seed", "nested")},
             "problems": hashlib.blake2b(ids.encode(), digest_size=8).hexdigest(),
@@ -146,7 +147,7 @@ class Comparison:
             for cell in group:
                 self._settle(cell, records)
             return
-        crew = Crew(self.domain_config, json.dumps(group[0].policy.config), self.tools, {
+        crew = Crew(self.domain_config, json.dumps(group[0].policy.config), json.dumps(self.around), {
             cell.number: Assignment(json.dumps(cell.search.config), tuple(map(str, cell.budgets))) for cell in group
         }, group[0].concurrent)  # fmt: skip
         with pool(crew, records, self.workers) as players:

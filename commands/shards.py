@@ -37,19 +37,21 @@ class Crew:
     """See selfplay.pool.Factory: the cells of one policy, as JSON texts of constructors' configs.
 
     Attributes:
+        around: what wraps the policy: tools, generator and values, see load_policy.
         assignments: by the numbers of their cells, which are the generations of their jobs.
         concurrent: searches at once.
     """
 
     domain: str
     policy_config: str
-    tools: str
+    around: str
     assignments: Mapping[int, Assignment]
     concurrent: int
 
     def policy(self) -> Policy:
         """Raises BadPolicy."""
-        return load_policy(json.loads(self.policy_config), load_domain(json.loads(self.domain)), json.loads(self.tools))
+        domain = load_domain(json.loads(self.domain))
+        return load_policy(json.loads(self.policy_config), domain, **json.loads(self.around))
 
     def player(self, policy: Policy) -> Player:
         """Raises BadBudget."""
