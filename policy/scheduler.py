@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -137,25 +137,33 @@ class Scheduler:
         ended = [(self.batch.rows[slot], hidden[index]) for index, slot in enumerate(slots) if over[index]]
         if not over.all():
             self._draw(slots[~over], hidden[torch.from_numpy(np.flatnonzero(~over))])
-        self._read([row for row, _ in ended], torch.stack([state for _, state in ended]))
+        self._remember([row for row, _ in ended], torch.stack([state for _, state in ended]))()
 
-    def _read(self, rows: Sequence[Row], hidden: Tensor) -> None:
-        """The last token of a state was fed in each of these rows: [R, H]."""
+    def _remember(self, rows: Sequence[Row], hidden: Tensor) -> Callable[[], None]:
+        """The last token of a state was fed in each of these rows, [R, H]: they leave, and requests that waited start.
+
+        Returns: hands out the thoughts that have ended; to be called when the values have come with something else.
+        """
         lines = [self._line(row) for row in rows]
-        values = self.trunk.values(hidden, lines, [row.lora for row in rows])()
+        values = self.trunk.values(hidden, lines, [row.lora for row in rows])
         primed: list[Request] = []
-        for row, state, line, value in zip(rows, hidden, lines, values, strict=True):
+        for row, state, line in zip(rows, hidden, lines, strict=True):
             reading = Reading(state.clone(), line)
             self.batch.remember(row, reading)
             self.batch.leave(row)
-            if row.ended:
-                self._finish(row, complete=True, value=value)
-            else:
+            if not row.ended:
                 self._priming.pop((row.lora, row.state))
                 for request in row.waiting:
                     request.priming, request.reading = None, reading
                 primed += row.waiting
         self._start(primed)
+
+        def finish() -> None:
+            for row, value in zip(rows, values(), strict=True):
+                if row.ended:
+                    self._finish(row, complete=True, value=value)
+
+        return finish
 
     def _line(self, row: Row) -> Likelihood:
         """The likelihood of the thoughts that a row has read."""

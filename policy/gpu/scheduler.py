@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,8 +11,7 @@ from torch import Tensor
 from policy.drawing import Mode
 from policy.gpu.drawing import DeviceDrawing
 from policy.gpu.transfers import send
-from policy.reading import Reading
-from policy.rows import Request, Row
+from policy.rows import Row
 from policy.scheduler import Scheduler
 
 
@@ -47,29 +46,3 @@ class DeviceScheduler(Scheduler):
         if finish is not None:
             finish()
         self._serve_frontiers()
-
-    def _remember(self, rows: Sequence[Row], hidden: Tensor) -> Callable[[], None]:
-        """The last token of a state was fed in each of these rows, [R, H]: they leave, and requests that waited start.
-
-        Returns: hands out the thoughts that have ended; to be called when the values have come with something else.
-        """
-        lines = [self._line(row) for row in rows]
-        values = self.trunk.values(hidden, lines, [row.lora for row in rows])
-        primed: list[Request] = []
-        for row, state, line in zip(rows, hidden, lines, strict=True):
-            reading = Reading(state.clone(), line)
-            self.batch.remember(row, reading)
-            self.batch.leave(row)
-            if not row.ended:
-                self._priming.pop((row.lora, row.state))
-                for request in row.waiting:
-                    request.priming, request.reading = None, reading
-                primed += row.waiting
-        self._start(primed)
-
-        def finish() -> None:
-            for row, value in zip(rows, values(), strict=True):
-                if row.ended:
-                    self._finish(row, complete=True, value=value)
-
-        return finish
