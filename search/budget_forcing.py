@@ -137,25 +137,28 @@ class BudgetForcing(Anytime):
 
     async def _on(self, thinking: Thinking, thread: _Thread) -> list[Step]:
         """Think on from where a line is until it ends; its last thoughts are an answer where that had to be forced."""
-        line: list[Step] = []
+        start, line = thread.state, list[Step]()
         while not line or line[-1].outcome is Outcome.OPEN:
             if line and self._nearly_out(thinking) and not any(self.end in text for text in thread.state.thoughts):
+                _keep(thinking, start, line)
                 return line + await self._answer(thinking, thread)
             steps = await self._step(thinking, thread, thread.sampling)
             if not steps:
-                return line
+                break
             line += steps
+        _keep(thinking, start, line)
         return line
 
     async def _answer(self, thinking: Thinking, thread: _Thread) -> list[Step]:
         """End the thinking, and take what follows."""
-        thread.state = thread.state.then(self.end)
+        start = thread.state = thread.state.then(self.end)
         line: list[Step] = []
         for _ in range(self.answer_thoughts):
             steps = await self._step(thinking, thread, Sampling.GREEDY)
             line += steps
             if not steps or line[-1].outcome is not Outcome.OPEN:
                 break
+        _keep(thinking, start, line)
         return line
 
     async def _step(self, thinking: Thinking, thread: _Thread, sampling: Sampling) -> list[Step]:
@@ -168,6 +171,12 @@ class BudgetForcing(Anytime):
     def _nearly_out(self, thinking: Thinking) -> bool:
         left = thinking.meter.seconds_left
         return thinking.room <= self.answer_thoughts or left < self.answer_share * (thinking.meter.seconds + left)
+
+
+def _keep(thinking: Thinking, start: State, line: list[Step]) -> None:
+    """For who looks at the search, as Thinking.chains does."""
+    if thinking.remember and line:
+        thinking.lines.append((start, line))
 
 
 def _polled(thinking: Thinking, ends: list[Step]) -> Votes:

@@ -83,6 +83,7 @@ def test_failures_are_counted_apart(run, tmp_path: Path):
     assert (row["solved"], row["errors"], row["unparsable"]) == (0, 0, 20)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("killed_by", [signal.SIGKILL, signal.SIGINT])
 def test_the_same_command_goes_on(run, tmp_path: Path, killed_by: signal.Signals):
     slow = ("compare", *FAKES[:2], "searches={slow: {search: sweep, pause: 0.04}}", "budgets=[20tok]", "split=twenty",
