@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from policy.base import BadPolicy
+from policy.memory import give_back
 from selfplay.asymmetric import Proposals
 from selfplay.audit import BrokenReward, audit
 from selfplay.collecting import REPAIRS, Collector, Event
@@ -140,6 +141,7 @@ class Generations:
         while self.state.generation <= self.plan.generations:
             with self._clock():
                 phases[self.state.phase]()
+            give_back()
 
     def adapter(self, number: int) -> Path | None:
         """The folder of a generation's policy; None for the base."""

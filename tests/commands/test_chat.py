@@ -28,26 +28,27 @@ def chats(folder: Path, *options: str) -> tuple[str, ...]:
     return ("policy=transformer", f"policy.path={folder}", "policy.threads=1", "policy.max_thought_tokens=16", *options)
 
 
-@pytest.mark.parametrize(("architecture", "step"), [
-    ("llama", "line"), pytest.param("qwen2", "paragraph", marks=pytest.mark.heavy),
-    pytest.param("neox", "think", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize(("architecture", "step", "problems"), [
+    ("llama", "line", 10), pytest.param("qwen2", "line", 10, marks=pytest.mark.heavy),
+    pytest.param("neox", "think", 10, marks=pytest.mark.heavy)])
 @pytest.mark.timeout(600)
 def test_an_instruct_model_solves_is_evaluated_and_improves(
-    run: Run, rows: str, tmp_path: Path, architecture: str, step: str
+    run: Run, rows: str, tmp_path: Path, architecture: str, step: str, problems: int
 ) -> None:
     policy = chats(write_chatty(tmp_path / "model", architecture), f"policy.step={step}", "policy.system='Be brief.'")
     told = run("solve", "What is 1 + 1?", "domain=gsm8k", *policy, "budget=400tok", "output=json")
     assert told.code in (0, 1) and told.objects[0]["tokens"] > 0, told
-    *problems, summary = run("evaluate", "domain=gsm8k", rows, "split=all", "limit=2", "search=self_consistency",
+    *graded, summary = run("evaluate", "domain=gsm8k", rows, "split=all", "limit=2", "search=self_consistency",
                              *policy, "budget=400tok", "output=json").objects
-    assert len(problems) == 2 and summary["errors"] == 0 and summary["mean_tokens"] > 100
+    assert len(graded) == 2 and summary["errors"] == 0 and summary["mean_tokens"] > 100
     result = run("improve", "domain=gsm8k", rows, *policy, "selfplay=local",
-                 "selfplay.generations=1", "selfplay.problems=10", "selfplay.lines=8", "selfplay.match_problems=2",
-                 "budget=300tok", "threads=1", "training.max_steps=2", "training.batch_tokens=2048",
-                 "replay.held_out=1", "curves.of=none", "scalars=none", "run=mine")  # fmt: skip
+                 "selfplay.generations=1", f"selfplay.problems={problems}", "selfplay.lines=16",
+                 "selfplay.match_problems=2", "budget=300tok", "threads=1", "training.max_steps=2",
+                 "training.batch_tokens=2048", "replay.held_out=1", "curves.of=none", "scalars=none",
+                 "run=mine")  # fmt: skip
     assert result.code == 0, result
     [found] = State.load(tmp_path / "mine").history
-    assert found["played"] == 10 and found["errors"] == 0 and found["steps"] == 2
+    assert found["played"] == problems and found["errors"] == 0 and found["steps"] == 2, found
     assert (tmp_path / "mine" / "generation-1" / "adapter_model.safetensors").is_file()
 
 
