@@ -24,6 +24,7 @@ CORPUS = ["Add 1 and 2.\n\nThat is 3.\n\n</think>\n\n#### 3\n", "1+2=3\n\n12+1=1
 
 ANSWERS = ("#### 1", "#### 2", "#### 3")
 LIKED = (*ANSWERS, "\n", "\n\n", "</think>")  # and the end of its text
+SEEDS = {"qwen2": 2}  # of what they like; with these they answer now and then
 LETTERS = [*map(chr, range(33, 127)), "\u0120", "\u010a"]  # of ASCII alone, as bytes are written in a vocabulary
 
 
@@ -68,6 +69,7 @@ def write_chatty(
         rows = [ids[0] for text in LIKED if len(ids := tokenizer(text, add_special_tokens=False)["input_ids"]) == 1]
         rows.append(tokenizer.convert_tokens_to_ids(eos))
         weight = model.get_output_embeddings().weight  # type: ignore[operator]
+        torch.manual_seed(SEEDS.get(architecture, 0))
         weight.normal_(std=0.1)
         weight[rows] *= 4.0
     end = tokenizer.convert_tokens_to_ids(eos)
