@@ -69,7 +69,8 @@ def write_chatty(
         rows = [ids[0] for text in LIKED if len(ids := tokenizer(text, add_special_tokens=False)["input_ids"]) == 1]
         rows.append(tokenizer.convert_tokens_to_ids(eos))
         weight = model.get_output_embeddings().weight  # type: ignore[operator]
-        torch.manual_seed(SEEDS.get(architecture, 0))
+        if architecture in SEEDS:
+            torch.manual_seed(SEEDS[architecture])
         weight.normal_(std=0.1)
         weight[rows] *= 4.0
     end = tokenizer.convert_tokens_to_ids(eos)
