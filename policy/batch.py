@@ -115,7 +115,7 @@ class Batch:
         count = len(self.rows)
         if not count:
             return
-        self.trunk.kv.reserve(int((self._due - self._offset)[:count].max()) + PIECE, count)
+        self.trunk.kv.reserve(int((self._due - self._offset)[:count].max()) + max(PIECE, self.drafts.most), count)
         self._catch_up()
         if self._shared is None:
             self._shared, self._worn = self._stems_of(self.rows), self._worn_by(self.rows)

@@ -250,8 +250,9 @@ class Scheduler:
         row.tokens = [*row.state, *row.thought]
         partial.origin = None
         frontier.walking.add(row)
-        over = self.codec.over(row.thought, row.before)
-        dead = self.codec.kinds[row.thought[-1]] == STOP
+        drawn = bool(row.thought)  # else its first walker was stopped before it had drawn anything
+        over = drawn and self.codec.over(row.thought, row.before)
+        dead = drawn and self.codec.kinds[row.thought[-1]] == STOP
         if dead or (not over and len(row.thought) >= self.max_thought_tokens):
             row.gone = True
             self._finish(row, complete=False, value=None)
