@@ -24,10 +24,10 @@ anything.
 ## Ratios that have targets
 
 `python -m benchmarks.decode --quick` prints these alone. Operations are two for each parameter that is no embedding,
-and attention's; the rate of a matrix product is measured beside each: the ratio is to that of `torch.mm`, which on this
-processor is the slower one, `share_of_the_fastest` to that of the products the decoder uses itself. To `generate`, the ratio is
-of what a search sees, and most of it is reading: `generate` reads the prompt and the leaf for every thought, on the clock, and
-this decoder has read them before, off the clock. What is read once is thus not decoded faster.
+and attention's. The rate of a matrix product is measured beside each: the ratio is to that of `torch.mm`,
+`share_of_the_fastest` to that of the products the decoder uses itself. To `generate`, the ratio is of what a search
+sees, and most of it is reading: `generate` reads the prompt and the leaf for every thought, on the clock, and this
+decoder has read them before, off the clock. Memory is that of the whole process, with what earlier arms hold.
 
 | ratio | measured | at least | made of |
 |---|---|---|---|
