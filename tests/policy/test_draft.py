@@ -91,6 +91,25 @@ async def test_thoughts_are_the_same_where_rows_come_and_go(make: Make, bold: No
     assert guessing == roomy
 
 
+async def test_wide_guesses_have_room(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However far ahead is guessed, all that is fed lies within the rows' slots."""
+    monkeypatch.setattr(Drafts, "_worth", lambda self, rows: self.most)
+    policy = make(200, max_thought_tokens=12)
+    trunk, past, widths = policy.decoder.scheduler.trunk, [], []
+    forward = trunk.forward
+
+    def watched(tokens: Any, starts: Any, offsets: Any = None, *args: Any, **more: Any) -> Any:
+        own = starts if offsets is None else starts - offsets
+        widths.append(tokens.shape[1])
+        past.append(int(own.max()) + tokens.shape[1] - trunk.kv.buffer.shape[4])
+        return forward(tokens, starts, offsets, *args, **more)
+
+    trunk.forward = watched  # type: ignore[method-assign]
+    await ask(policy, STATES[0], 3, Sampling.INDEPENDENT)
+    assert len(past) > 1 and max(past) <= 0, past
+    assert max(widths) == 201
+
+
 @pytest.mark.parametrize("sampling", [Sampling.INDEPENDENT, Sampling.DISTINCT])
 async def test_frequencies_are_those_without_guesses(sampling: Sampling, make: Make, bold: None) -> None:
     """Pearson's chi-square of two samples of other seeds: thoughts with guesses and without them."""
