@@ -64,6 +64,10 @@ class Writing:
         if chat is None and (self.system is not None or self.template):
             raise BadPolicy("system and template are for chats; allowed: chat=true, if the tokenizer has a template")
         steps = STEPS[self.step] if isinstance(self.step, str) else self.step
+        for end in (*steps.always, *steps.marks):
+            if any(end in text for text in self.stop):
+                raise BadPolicy(f"stop={str(list(self.stop))[:40]} cannot be: {end!r} ends a thought, so that nothing "
+                                "with it is ever found; allowed: texts without it")
         return Layout(tokenizer, steps, tuple(self.stop), chat)
 
     def _chat(self, tokenizer: PreTrainedTokenizerBase, ends: set[int | None]) -> Chat | None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policy.base import BadPolicy
 from policy.codec import END, LOOK, TEXT, Codec, _completes
 from policy.layout import Writing
 from policy.steps import STEPS
@@ -89,3 +90,11 @@ def test_a_template_that_begins_to_think_begins_the_first_thought(chat: bool) ->
     assert layout.text("1+2", (f"{layout.lead}a",)).text == f"{opening}a\n\n"
     spelled = Codec(TOKENIZER, len(TOKENIZER), layout=layout).spell(TOKENIZER("a\n\n")["input_ids"])
     assert spelled.text == f"{layout.lead}a"
+
+
+@pytest.mark.parametrize(("step", "stop"), [("line", "\nProblem"), ("line", "\n"), ("paragraph", "a\n\n"),
+                                            ("think", "</think>x")])
+def test_a_stop_that_is_never_found_is_refused(step: str, stop: str) -> None:
+    with pytest.raises(BadPolicy, match="ends a thought"):
+        Writing(step=step, stop=[stop]).on(chat_tokenizer())
+    assert Writing(step=step, stop=["Problem:"]).on(chat_tokenizer()).stops == ("Problem:",)
