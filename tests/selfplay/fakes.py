@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import signal
@@ -60,7 +61,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Shelf:
-    """A store that processes share: a file a batch, whole or not there.
+    """A store that processes share: a file a batch, whole or not there, and the same one if it comes again.
 
     Attributes:
         folder: where they lie.
@@ -69,9 +70,10 @@ class Shelf:
     folder: Path
 
     def append(self, generation: int, trajectories: Sequence[Trajectory]) -> None:
-        name = f"{generation}-{uuid.uuid4().hex}"
-        (self.folder / f".{name}").write_bytes(pickle.dumps(list(trajectories)))
-        (self.folder / f".{name}").rename(self.folder / name)
+        ids = " ".join(sorted(trajectory.episode_id for trajectory in trajectories))
+        unfinished = self.folder / f".{uuid.uuid4().hex}"
+        unfinished.write_bytes(pickle.dumps(list(trajectories)))
+        unfinished.rename(self.folder / f"{generation}-{hashlib.sha256(ids.encode()).hexdigest()}")
 
     def batch(self, generation: int, ids: Iterable[str]) -> list[Trajectory]:
         return _batch((pickle.loads(file.read_bytes()) for file in self.folder.glob(f"{generation}-*")), ids)
@@ -85,7 +87,7 @@ class Shelf:
                     yield trajectory
 
     def rows(self) -> list[Trajectory]:
-        """Everything that was ever appended, doubles too."""
+        """Everything that is held, also what came a second time in other company."""
         return [one for file in sorted(self.folder.glob("*-*")) for one in pickle.loads(file.read_bytes())]
 
 
