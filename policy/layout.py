@@ -138,6 +138,7 @@ class Layout:
         chat: Chat | None = None,
     ) -> None:  # fmt: skip
         self._tokenizer = tokenizer
+        _remember_words_only(tokenizer)
         self.steps: Steps = Lines() if steps is None else steps
         self.stops, self.chat = stops, chat
         self.end: int | None = tokenizer.eos_token_id if chat is None or chat.end is None else chat.end
@@ -195,6 +196,15 @@ class Layout:
         for state in states:
             ends.append(max(_shared(state, line), 1, *ends[-1:]))
         return list(line), ends
+
+
+def _remember_words_only(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A tokenizer keeps 10,000 words and their tokens, which is 50 MB where it takes a whole text for a word."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not hasattr(backend.model, "_resize_cache"):
+        return  # written in Python, or of a kind that keeps none
+    if backend.pre_tokenizer is None or len(backend.pre_tokenizer.pre_tokenize_str("a b")) == 1:
+        backend.model._resize_cache(0)
 
 
 def _shared(one: Sequence[int], other: Sequence[int]) -> int:

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.charset import SPECIAL, character_tokenizer
 from policy.codec import Codec
+from tests.commands.conftest import ROOT
 
 TOKENIZER = character_tokenizer()
 CODEC = Codec(TOKENIZER, len(TOKENIZER))
@@ -24,3 +29,22 @@ def test_a_text_is_what_the_tokenizer_makes_of_it(pieces: list[str]) -> None:
 def test_what_is_decoded_is_encoded_alike() -> None:
     text = "24 = 4 * (7 - 1)\n"
     assert CODEC.decode(CODEC.encode(text)) + "\n" == text
+
+
+@pytest.mark.heavy
+def test_a_tokenizer_that_takes_a_text_for_a_word_keeps_none() -> None:
+    program = (
+        "import random\n"
+        "from pathlib import Path\n"
+        "from policy.layout import Layout\n"
+        "from policy.weights import load_tokenizer\n"
+        "layout, draw = Layout(load_tokenizer('policy/shipped', True)), random.Random(1)\n"
+        "def held(): return int(Path('/proc/self/statm').read_text().split()[1]) * 4096\n"
+        "def some(): return [layout.encoded(''.join(draw.choices('0123456789', k=200))) for _ in range(3000)]\n"
+        "some()\n"
+        "before = held()\n"
+        "some()\n"
+        "print(held() - before)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert int(told) < 4 << 20
