@@ -67,7 +67,7 @@ class Anytime(ABC):
 
     async def run(self, thinking: Thinking) -> AsyncGenerator[Answer, None]:
         """The search itself; whoever holds `thinking` may look at its tree while it runs and afterwards."""
-        first = await thinking.greedy()
+        first = await self.first(thinking)
         if first is not None:
             yield first
         if thinking.over:
@@ -77,6 +77,10 @@ class Anytime(ABC):
                 yield answer
                 if answer.verified:
                     return
+
+    async def first(self, thinking: Thinking) -> Answer | None:
+        """The greedy line, `thinking.first_line` from then on, and its answer."""
+        return await thinking.greedy()
 
     @abstractmethod
     def think(self, thinking: Thinking) -> AsyncGenerator[Answer, None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from policy.base import Sampling
@@ -71,31 +70,20 @@ class BudgetForcing(Anytime):
         self.word, self.end = word, end
         self.answer_thoughts, self.answer_share, self.extensions = answer_thoughts, answer_share, extensions
 
-    async def run(self, thinking: Thinking) -> AsyncGenerator[Answer, None]:
+    async def first(self, thinking: Thinking) -> Answer | None:
         """The greedy line like any other's, but that its end is forced while the budget still holds an answer."""
         if thinking.over:
-            return
+            return None
         thinking.meter.count_simulation()
-        thread = _Thread(thinking.tree.state, Sampling.GREEDY, 0)
-        thinking.first_line = line = await self._on(thinking, thread)
-        if line and line[-1].answer is not None:
-            answer = thinking.offer(line[-1], line_confidence(line))
-            if answer is not None:
-                yield answer
-        if not line or thinking.over:
+        thinking.first_line = line = await self._on(thinking, _Thread(thinking.tree.state, Sampling.GREEDY, 0))
+        return thinking.offer(line[-1], line_confidence(line)) if line and line[-1].answer is not None else None
+
+    async def think(self, thinking: Thinking) -> AsyncGenerator[Answer, None]:
+        """Make the greedy line longer, then others; ends too when the policy has nothing to say."""
+        if not thinking.first_line:
             return
-        async with aclosing(self._force(thinking, thread, line)) as answers:
-            async for answer in answers:
-                yield answer
-
-    def think(self, thinking: Thinking) -> AsyncGenerator[Answer, None]:
-        """See `run`, which is all of it."""
-        raise NotImplementedError("run does all of it")
-
-    async def _force(
-        self, thinking: Thinking, thread: _Thread, line: list[Step]
-    ) -> AsyncGenerator[Answer, None]:
-        """From the greedy line on, until the meter is out, an answer is proved, or the policy has nothing to say."""
+        line = thinking.first_line
+        thread = _Thread(line[-1].state, Sampling.GREEDY, 0)
         votes = Votes(canonical=thinking.canonical)
         over: list[Step] = []  # the ends of lines that are over
         while True:
