@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ class Node:
         tokens: the edge's token ids.
         kv: their keys and values, [layers, 2, heads, len(tokens), dim].
         reading: of the line that ends with them; None where nobody asked for it.
-        name: who has read that line, and all of its tokens; None without a reading.
+        name: who has read that line, and all of its tokens; None without a reading. A root's says whose it is.
     """
 
     tokens: tuple[int, ...]
@@ -61,7 +61,7 @@ class PrefixCache:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes = 0
-        self._roots: defaultdict[Hashable, Node] = defaultdict(lambda: Node((), None, None))
+        self._roots: dict[Hashable, Node] = {}  # of readers of whom anything is held
         self._read: dict[tuple[Hashable, tuple[int, ...]], Node] = {}  # by name
         # In order of use. A node is always used after its descendants (see _touch), so the first is always a leaf.
         self._recent: OrderedDict[Node, None] = OrderedDict()
@@ -91,7 +91,10 @@ class PrefixCache:
         if node is not None:  # so it need not be looked for token by token
             self._touch(node)
             return [*node.above(), node], len(key)
-        path, node, length, count = [], self._roots[reader], 0, len(key)
+        node = self._roots.get(reader)
+        if node is None:
+            return [], 0
+        path, length, count = [], 0, len(key)
         while length < count and (child := node.children.get(key[length])) is not None:
             shared = _shared(child.tokens, key, length)
             path.append(child)
@@ -117,7 +120,10 @@ class PrefixCache:
         """
         key = tuple(tokens)
         known = self._read.get((reader, state)) if len(state) <= len(key) else None
-        node, length = (self._roots[reader], 0) if known is None else (known, len(state))
+        if known is None:
+            node, length = self._roots.setdefault(reader, Node((), None, None, name=(reader, ()))), 0
+        else:
+            node, length = known, len(state)
         while length < len(key) and (child := node.children.get(key[length])) is not None:
             shared = _shared(child.tokens, key, length)
             node = child if shared == len(child.tokens) else self._split(child, shared)
@@ -164,6 +170,9 @@ class PrefixCache:
         if node.name is not None:
             del self._read[node.name]
         self.bytes -= node.bytes
+        root = node.parent
+        if root.name is not None and root.parent is None and not root.children:
+            del self._roots[root.name[0]]  # adapters come and go
 
 
 def _shared(edge: tuple[int, ...], key: tuple[int, ...], start: int) -> int:

@@ -92,3 +92,13 @@ def test_a_bound_that_nothing_fits_in_keeps_nothing() -> None:
     insert(cache, (1, 2, 3))
     assert cache.bytes == 0
     assert found(cache, (1, 2, 3)) == 0
+
+
+def test_readers_whose_last_line_is_forgotten_leave_nothing() -> None:
+    cache = PrefixCache(4000)
+    for number in range(50):
+        cache.insert((1, 2, 3, number), lambda start, end: torch.ones(1, 2, 1, end - start, 4), reader=f"v{number}")
+        assert cache.find((1, 2, 3, number), reader=f"v{number}")[1] == 4
+        assert cache.find((1, 2), reader="nobody") == ([], 0)
+    assert 0 < len(cache) == len(cache._roots) < 50
+    assert cache.find((1, 2, 3, 0), reader="v0")[1] == 0
