@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -20,9 +21,11 @@ from benchmarks.decode.adapters import by_adapters
 from benchmarks.decode.engines import presence
 from benchmarks.decode.engines.guard import against_llama_cpp
 from benchmarks.decode.guards import Guard, against_generate, against_the_machine, two_processes, worker
+from benchmarks.decode.memory import by_memory
 from benchmarks.decode.overhead import overhead
 from benchmarks.decode.page import write_page
 from benchmarks.decode.sweeps import Row, by_live, by_prefix, by_tree, machine
+from policy.products import BFLOAT16
 
 
 def quick(rounds: int) -> Iterator[Guard]:
@@ -36,6 +39,13 @@ def quick(rounds: int) -> Iterator[Guard]:
         yield two_processes("shipped", rounds)
 
 
+def in_bfloat16(rounds: int) -> Iterator[Guard]:
+    """The first ratios once more, where the processor multiplies bfloat16; both sides in it."""
+    if BFLOAT16:
+        with OneCore(0):
+            yield from against_generate("shipped", rounds, torch.bfloat16)
+
+
 def sweeps(rounds: int) -> Iterator[Row]:
     """All that is measured besides."""
     with OneCore(0):
@@ -45,6 +55,7 @@ def sweeps(rounds: int) -> Iterator[Row]:
             yield from by_live(shape, most, rounds if most > 16 else 1)
         yield from by_prefix("shipped", rounds)
         yield from by_tree("shipped", rounds)
+        yield from by_memory()
         yield from overhead(rounds)
         for shape in ("shipped", "30M"):
             yield from by_adapters(shape, rounds)
@@ -85,7 +96,7 @@ def main() -> None:
             worker(options.worker[0])
         return
     guards, rows = [], []
-    for guard in quick(options.rounds):
+    for guard in chain(quick(options.rounds), () if options.quick else in_bfloat16(options.rounds)):
         guards.append(guard)
         told = f"{guard.ratio:8.2f}  (at least {guard.target:g})  {guard.name}  {guard.parts}"
         print(json.dumps({**vars(guard), "ratio": round(guard.ratio, 3)}) if options.json else told, flush=True)

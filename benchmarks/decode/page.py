@@ -27,7 +27,8 @@ anything.
 and attention's. The rate of a matrix product is measured beside each: the ratio is to that of `torch.mm`,
 `share_of_the_fastest` to that of the products the decoder uses itself. To `generate`, the ratio is of what a search
 sees, and most of it is reading: `generate` reads the prompt and the leaf for every thought, on the clock, and this
-decoder has read them before, off the clock. Memory is that of the whole process, with what earlier arms hold.
+decoder has read them before, off the clock. Memory is the most that a process of its own took for weights and work,
+above what the libraries take.
 
 | ratio | measured | at least | made of |
 |---|---|---|---|

@@ -1,10 +1,9 @@
-"""Rates against live sequences, sizes of models, lengths of the prefix and shapes of the tree; and their memory."""
+"""Rates against live sequences, sizes of models, lengths of the prefix and shapes of the tree."""
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -35,7 +34,8 @@ def machine() -> Row:
 
 def by_live(shape: str, most: int, rounds: int) -> Iterator[Row]:
     """Ragged thoughts after a prompt of 200 tokens; `generate` in batches of as many, where that can be waited for, and
-    other engines that are here."""
+    other engines that are here. It is given one batch, as its rate is the same in the next; the others, which refill
+    slots, up to four times as many thoughts as slots."""
     with TemporaryDirectory() as folder:
         place = write(SHAPES[shape], Path(folder))
         bare = write(SHAPES[shape], place / "bare", values=False)  # as the others have it
@@ -50,7 +50,7 @@ def by_live(shape: str, most: int, rounds: int) -> Iterator[Row]:
             arms: dict[str, Arm] = {**trees, **single, **others}
             for name, arm in arms.items():
                 count = live if name == "generate" else min(4 * live, max(64, live))
-                some = [_work(count, live, 200, number) for number in range(rounds)]
+                some = [ragged(count, live, 200, number) for number in range(rounds)]
                 yield {"sweep": "live sequences", "shape": shape, "live": live, "arm": name, **_rates(arm, some)}
             for tree in trees.values():
                 tree.close()
@@ -60,7 +60,7 @@ def by_prefix(shape: str, rounds: int) -> Iterator[Row]:
     """64 live sequences."""
     with TemporaryDirectory() as folder, closing(Tree(write(SHAPES[shape], Path(folder)), threads=1)) as tree:
         for prefix in PREFIXES:
-            some = [_work(256, 64, prefix, number) for number in range(rounds)]
+            some = [ragged(256, 64, prefix, number) for number in range(rounds)]
             yield {"sweep": "prefix", "shape": shape, "prefix": prefix, "arm": "tree", **_rates(tree, some)}
 
 
@@ -79,31 +79,16 @@ def by_tree(shape: str, rounds: int) -> Iterator[Row]:
                    **_rates(tree, some)}
 
 
-def _work(count: int, live: int, prefix: int, number: int) -> Work:
+def ragged(count: int, live: int, prefix: int, number: int) -> Work:
+    """Thoughts of 5 to 40 tokens."""
     rng = np.random.default_rng(derive_seed(0, "sweeps", f"{count} {live} {prefix} {number}"))
     return Work(leaves(count, prefix, (5, 40), rng), live)
 
 
 def _rates(arm: Arm, works: list[Work]) -> Row:
-    _forget_peak()
     arm.run(works[0], len(works))  # warms up; with other noise, for what was drawn before is remembered
     done = [arm.run(work, number) for number, work in enumerate(works)]
     return {
         "tokens_per_second": round(median(one.rate for one in done)),
         "thoughts_per_second": round(median(one.thoughts / one.seconds for one in done), 1),
-        "peak_megabytes": _peak_megabytes(),  # of the process, with what it held before
     }
-
-
-def _forget_peak() -> None:
-    """Linux tells the most memory since then; elsewhere the peak is that of the whole process so far."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_megabytes() -> int:
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) >> 10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

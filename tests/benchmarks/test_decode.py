@@ -50,6 +50,14 @@ def test_operations_are_counted_for_layers_and_attention() -> None:
     assert shape.operations(100) - shape.operations(0) == 4 * 100 * 192 * 5
 
 
+@pytest.mark.heavy
+def test_memory_is_that_of_a_process_of_its_own() -> None:
+    words = [sys.executable, "-m", "benchmarks.decode.memory", "1M", "tree"]
+    few, many = (json.loads(subprocess.run([*words, live], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+                 for live in ("4", "256"))
+    assert few["arm"] == "tree" and 0 < few["megabytes"] < many["megabytes"] < 1000
+
+
 def test_the_page_has_all_figures(tmp_path: Path) -> None:
     rows = [{"sweep": "machine", "gflops": 100.0, "gigabytes_per_second": 20.0},
             *({"sweep": "live sequences", "shape": "1M", "live": live, "arm": "tree", "tokens_per_second": 10 * live}
