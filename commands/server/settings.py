@@ -28,7 +28,7 @@ class Settings:
         max_body: bytes of a request's body.
         connections: open at a time.
         header_timeout, body_timeout: seconds a client may take to send them.
-        send_timeout: seconds a client may take to read a piece of a stream, before it counts as gone.
+        send_timeout: seconds a client may leave unread what it is sent, before it is cut off.
         stop_within: seconds from the signal to the end of the process, at most; at least 6, of which closing
             connections and unloading the libraries get 5.
     """
