@@ -15,6 +15,7 @@ import asyncio
 import atexit
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -41,6 +42,7 @@ from commands.task import Poser, Task, as_object
 from commands.think import Observed
 from policy.base import Policy
 from policy.budget import Budget, Meter
+from policy.served.worker import Worker
 from search.base import Answer, Searcher
 from search.thinking import Thinking
 from search.watch import fits
@@ -101,7 +103,8 @@ class Engine:
         self._default = load_searcher(config["search"])
         self._searchers: dict[str, Searcher] = {}
         self._policies: dict[str, Policy] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._worker: Worker | None = None
+        self._making = threading.Lock()  # threads share an engine, and none of its parts is made twice
         if not needs_domain(config["policy"]):
             self._policy_for("", None)
 
@@ -112,12 +115,13 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """End what the policy keeps running; nothing can be thought about any more."""
+        """End what the policy keeps running, and what is thought about; nothing can be any more."""
+        with self._making:
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
         for policy in self._policies.values():
             close(policy)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
 
     def task(
         self, problem: str, *, budget: str | Budget = "10s", domain: str | None = None, parent: Meter | None = None
@@ -218,28 +222,27 @@ class Engine:
 
     def think(self, problem: str, *, search: str | None = None, seed: int = 0, **more: Any) -> Result:
         """The same, and waits for it: in a notebook, too, whose event loop goes on meanwhile."""
-        future = asyncio.run_coroutine_threadsafe(
-            self.think_async(problem, search=search, seed=seed, **more), self._running())
         try:
-            return future.result()
-        finally:
-            future.cancel()
+            return self._running().run(self.think_async(problem, search=search, seed=seed, **more))
+        except CancelledError:
+            raise SearchFailed("the engine was closed") from None
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="engine", daemon=True).start()
-        return self._loop
+    def _running(self) -> Worker:
+        with self._making:
+            if self._worker is None:
+                self._worker = Worker("engine")
+            return self._worker
 
     def _policy_for(self, name: str, domain: Domain | None) -> Policy:
         """One for all, but one for each domain where it is made of a domain's rules."""
         config = self._config["policy"]
         key = name if needs_domain(config) else ""
-        if key not in self._policies:
-            whole = self._config
-            self._policies[key] = load_policy(config, domain, whole["tools"], set(without_experts(config)[1]),
-                                              generator=whole["generator"], values=whole["values"])
-        return self._policies[key]
+        with self._making:
+            if key not in self._policies:
+                whole = self._config
+                self._policies[key] = load_policy(config, domain, whole["tools"], set(without_experts(config)[1]),
+                                                  generator=whole["generator"], values=whole["values"])
+            return self._policies[key]
 
 
 class _Watched(list[Answer]):
