@@ -57,7 +57,9 @@ class Settings:
             raise ValueError("model must be a printable name")
         if self.stop_within < 6:
             raise ValueError("stop_within must be at least 6 seconds")
-        if unknown := sorted(set(self.efforts) - set(EFFORTS)):
+        if not isinstance(self.efforts, Mapping):
+            raise ValueError("efforts must name a budget for each effort, such as {low: 2s}")
+        if unknown := sorted({str(effort) for effort in self.efforts} - set(EFFORTS)):
             raise ValueError(f"efforts has {', '.join(unknown)}; allowed: {', '.join(EFFORTS)}")
         if Budget.parse(self.max_budget).seconds is None:
             raise BadBudget(f"max_budget={self.max_budget} names no seconds, and no request may think forever")
