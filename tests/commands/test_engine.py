@@ -122,6 +122,15 @@ def test_a_problem_is_a_text(engine: Engine, problem: Any) -> None:
         engine.think(problem)
 
 
+@pytest.mark.parametrize("around", ["values=hidden", "generator=propose"])
+def test_a_decoder_is_seen_through_what_is_around_it(around: str) -> None:
+    with load("policy=shipped", around) as engine:
+        [decoder] = engine._decoders()
+        assert engine.alive and engine.rows == 0
+        decoder.close()  # type: ignore[attr-defined]
+        assert not engine.alive
+
+
 def test_nothing_is_left_running() -> None:
     before = set(threading.enumerate())
     engine = Engine(composed("solve", ["policy=uniform", "domain=game24"]))
