@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -282,10 +283,23 @@ _kept: dict[tuple[str, ...], Engine] = {}
 _keeping = threading.Lock()
 
 
+def _anew() -> None:
+    """A forked process has none of the threads that these engines think in, and loads its own."""
+    global _keeping
+    for engine in _kept.values():
+        atexit.unregister(engine.close)
+    _kept.clear()
+    _keeping = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_anew)
+
+
 def kept(*options: str) -> Engine:
     """The engine of these options: loaded when it is first asked for, and closed when the program ends.
 
-    May be called from any thread. Raises as `load` does.
+    May be called from any thread, and after a fork. Raises as `load` does.
     """
     with _keeping:
         if options not in _kept:
