@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -41,6 +43,7 @@ from commands.task import Poser, Task, as_object
 from commands.think import Observed
 from policy.base import Policy
 from policy.budget import Budget, Meter
+from policy.served.worker import Worker
 from search.base import Answer, Searcher
 from search.thinking import Thinking
 from search.watch import fits
@@ -101,7 +104,8 @@ class Engine:
         self._default = load_searcher(config["search"])
         self._searchers: dict[str, Searcher] = {}
         self._policies: dict[str, Policy] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._worker: Worker | None = None
+        self._making = threading.Lock()  # threads share an engine, and none of its parts is made twice
         if not needs_domain(config["policy"]):
             self._policy_for("", None)
 
@@ -112,12 +116,13 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """End what the policy keeps running; nothing can be thought about any more."""
+        """End what the policy keeps running, and what is thought about; nothing can be any more."""
+        with self._making:
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
         for policy in self._policies.values():
             close(policy)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
 
     def task(
         self, problem: str, *, budget: str | Budget = "10s", domain: str | None = None, parent: Meter | None = None
@@ -218,28 +223,27 @@ class Engine:
 
     def think(self, problem: str, *, search: str | None = None, seed: int = 0, **more: Any) -> Result:
         """The same, and waits for it: in a notebook, too, whose event loop goes on meanwhile."""
-        future = asyncio.run_coroutine_threadsafe(
-            self.think_async(problem, search=search, seed=seed, **more), self._running())
         try:
-            return future.result()
-        finally:
-            future.cancel()
+            return self._running().run(self.think_async(problem, search=search, seed=seed, **more))
+        except CancelledError:
+            raise SearchFailed("the engine was closed") from None
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="engine", daemon=True).start()
-        return self._loop
+    def _running(self) -> Worker:
+        with self._making:
+            if self._worker is None:
+                self._worker = Worker("engine")
+            return self._worker
 
     def _policy_for(self, name: str, domain: Domain | None) -> Policy:
         """One for all, but one for each domain where it is made of a domain's rules."""
         config = self._config["policy"]
         key = name if needs_domain(config) else ""
-        if key not in self._policies:
-            whole = self._config
-            self._policies[key] = load_policy(config, domain, whole["tools"], set(without_experts(config)[1]),
-                                              generator=whole["generator"], values=whole["values"])
-        return self._policies[key]
+        with self._making:
+            if key not in self._policies:
+                whole = self._config
+                self._policies[key] = load_policy(config, domain, whole["tools"], set(without_experts(config)[1]),
+                                                  generator=whole["generator"], values=whole["values"])
+            return self._policies[key]
 
 
 class _Watched(list[Answer]):
@@ -279,10 +283,23 @@ _kept: dict[tuple[str, ...], Engine] = {}
 _keeping = threading.Lock()
 
 
+def _anew() -> None:
+    """A forked process has none of the threads that these engines think in, and loads its own."""
+    global _keeping
+    for engine in _kept.values():
+        atexit.unregister(engine.close)
+    _kept.clear()
+    _keeping = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_anew)
+
+
 def kept(*options: str) -> Engine:
     """The engine of these options: loaded when it is first asked for, and closed when the program ends.
 
-    May be called from any thread. Raises as `load` does.
+    May be called from any thread, and after a fork. Raises as `load` does.
     """
     with _keeping:
         if options not in _kept:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from pydantic import Field
 
 from commands.engine import Engine, Result, SearchFailed
-from commands.errors import REFUSALS, plain, whole
+from commands.errors import REFUSALS, plain, shorten, whole
 from policy.budget import Budget
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run(cfg: DictConfig) -> int:
     limit, at_once = Budget.parse(cfg.limit), whole("at_once", cfg.at_once)
     seed = whole("seed", cfg.seed, 0)
     with Engine(cfg) as engine:
-        server = make_server(Thinker(engine, seed, limit, at_once), cfg.domains)
+        server = make_server(Thinker(engine, seed, limit, at_once), engine.domains)
         # Ctrl-C ends it as SIGTERM does: nothing is to be saved, and a thread that reads stdin would not be woken up.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         asyncio.run(server.run_stdio_async())
@@ -102,6 +102,8 @@ class Thinker:
                                                         "default")] = None,
     ) -> Told:
         """The tool. Raises ToolError, with one line that says what is allowed."""
+        if domain is not None and domain not in self._engine.domains:  # others read files, and start processes
+            raise ToolError(f"there is no domain {shorten(domain)}; allowed: {', '.join(self._engine.domains)}")
         async with self._turns:
             try:
                 task = self._engine.task(problem, budget=budget, domain=domain, parent=self._limit.start())

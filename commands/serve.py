@@ -18,6 +18,7 @@ from commands.compose import make, settle_garbage
 from commands.engine import Engine
 from commands.errors import BadInput, shorten, whole
 from policy.budget import Budget
+from verifiers.base import BadProblem, Domain
 
 
 def run(cfg: DictConfig) -> int:
@@ -60,7 +61,16 @@ def run(cfg: DictConfig) -> int:
 def _warm_up(engine: Engine) -> None:
     """What happens once in a process shall not happen inside somebody's budget."""
     name = next(iter(engine.domains))
-    task = engine.pose(next(iter(engine.domain(name).problems("test", 0))).prompt, name)
+    task = engine.pose(_readable(engine.domain(name)), name)
     task.meter = Budget(seconds=1.0).start()
     asyncio.run(engine.run(task))
     settle_garbage()
+
+
+def _readable(domain: Domain) -> str:
+    """A text that a domain reads: one of its problems; domains that can only be asked read any."""
+    try:
+        first = next(iter(domain.problems("test", 0)), None)
+    except BadProblem:
+        first = None
+    return "What is 1 + 1?" if first is None else first.prompt

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from commands.compose import Guesser, pose
-from commands.errors import BadInput
+from commands.errors import BadInput, shorten
 from commands.think import Attempt, Observed, attempt
 from policy.budget import Meter
 from search.base import Searcher
@@ -63,6 +63,8 @@ class Poser:
 
     def task(self, text: str, name: str | None = None) -> Task:
         """Of the domain of that name, if any. Raises BadInput or BadProblem, with one line."""
+        if not isinstance(text, str):
+            raise BadInput(f"a problem must be a text, not {shorten(str(text))}")
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise BadInput("the problem is not valid Unicode text")
         if not text.strip():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from policy.base import Adaptable, BadPolicy, Policy
 
@@ -28,6 +29,11 @@ class Wrapped:
             raise BadPolicy(f"the policy {self._policy.version} takes no adapter")
         self._policy.load_adapter(folder)
         self.version = f"{self._policy.version}+{self._name}"
+
+    @property
+    def decoders(self) -> frozenset[Any]:
+        """Those of the policy."""
+        return frozenset(getattr(self._policy, "decoders", ()))
 
     def close(self) -> None:
         """End what the policy keeps running, if anything."""

@@ -27,7 +27,7 @@ FUNCTION_LINES = 55  # about 50
 MAY_IMPORT = {
     "verifiers": {"numpy", "sympy", "mpmath", "pyarrow"},
     "policy": {"verifiers.base", "numpy", "torch", "transformers", "peft", "safetensors", "tokenizers",
-               "openai"},
+               "openai", "httpx2"},
     "search": {"policy.base", "policy.budget", "verifiers.base", "numpy"},
     "selfplay": {"search", "policy", "verifiers", "numpy", "torch", "pyarrow", "fsspec", "transformers", "peft",
                  "accelerate", "ray"},

@@ -74,7 +74,8 @@ def create_app(
         keys, hosts: see Guard.
     """
     app = FastAPI(title="System-2 engine", version="1", description="An OpenAI-compatible server whose completions "
-                  "think.", redoc_url=None, responses={401: REFUSALS[401]} if keys else {})
+                  "think.", docs_url=None, redoc_url=None,  # those pages run scripts of another server
+                  responses={401: REFUSALS[401]} if keys else {})
     admission = Admission(settings.at_once, settings.queue, settings.max_wait)
     metrics = Metrics(engine, admission)
     service = Service(engine, settings, admission, metrics)
@@ -84,7 +85,7 @@ def create_app(
     install(app)
     _thinking_routes(app, service)
     _other_routes(app, service, metrics)
-    app.router.routes += viewer.routes(engine, admission, longest=settings.longest)
+    app.router.routes += viewer.routes(service)
     return app
 
 
@@ -101,7 +102,7 @@ def _thinking_routes(app: FastAPI, service: Service) -> None:
         key, said = request.state.key, request.state.said
         if body.stream:
             counted = body.stream_options is not None and bool(body.stream_options.include_usage)
-            return Events(chat.chunks(service, ask, key, said, counted), settings.send_timeout)
+            return Events(chat.chunks(service, ask, key, said, counted))
         try:
             outcome = await answered(request, _think(service, ask, key))
         except Gone:
@@ -115,7 +116,7 @@ def _thinking_routes(app: FastAPI, service: Service) -> None:
         ask = replace(ask_of_response(body, settings), arrived=request.state.arrived)
         key, said = request.state.key, request.state.said
         if body.stream:
-            return Events(responses.events(service, body, ask, key, said), settings.send_timeout)
+            return Events(responses.events(service, body, ask, key, said))
         try:
             outcome = await answered(request, _think(service, ask, key))
         except Gone:

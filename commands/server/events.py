@@ -58,15 +58,14 @@ class Events(Response):
 
     Args:
         events: texts as `event` makes them; closed when the client leaves.
-        send_timeout: seconds a client may take to read one.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[str, None], send_timeout: float) -> None:
+    def __init__(self, events: AsyncGenerator[str, None]) -> None:
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._events, self._send_timeout = events, send_timeout
+        self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -83,8 +82,6 @@ class Events(Response):
                 async with aclosing(pinged(events, PING)) as texts:
                     async for text in texts:
                         await self._write(send, text)
-            except Gone:
-                raise
             except Exception as error:
                 if not isinstance(error, ApiError):
                     log.exception("a stream had an error")
@@ -92,11 +89,7 @@ class Events(Response):
         await send({"type": "http.response.body", "body": b""})
 
     async def _write(self, send: Send, text: str) -> None:
-        try:
-            async with asyncio.timeout(self._send_timeout):
-                await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-        except TimeoutError:
-            raise Gone from None
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
 
 async def pinged(texts: AsyncGenerator[str, None], silence: float) -> AsyncGenerator[str, None]:

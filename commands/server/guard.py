@@ -15,7 +15,7 @@ from commands.server.keys import Keys
 from commands.server.metrics import Metrics
 from commands.server.settings import Settings
 
-OPEN = ("/", "/health", "/openapi.json", "/docs")
+OPEN = ("/", "/health", "/openapi.json")
 """What may be asked for without a key: nothing is thought there, and nothing told about what others think."""
 GONE = 499
 
@@ -57,8 +57,7 @@ class Guard:
             status, ended = 500, True  # what is sent then is sent further out
             raise
         finally:
-            route = scope.get("route")
-            path = getattr(route, "path", None) or "other"
+            path = _path(scope)
             self._metrics.requests.labels(path, str(status if ended else GONE)).inc()
             self._say(scope, path, status if ended else GONE, time.monotonic() - started)
 
@@ -119,6 +118,13 @@ def _host(header: str) -> str:
     """A Host header without its port."""
     name, _, port = header.rpartition(":")
     return (name if name and port.isdecimal() else header).lower()
+
+
+def _path(scope: Scope) -> str:
+    """The path of a route: one of few, whatever is asked for."""
+    if (route := scope.get("route")) is not None:
+        return str(route.path)
+    return next((route.path for route in scope["app"].routes if route.path == scope["path"]), "other")
 
 
 def _address(scope: Scope) -> str:

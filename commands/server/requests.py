@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from commands.server.errors import ApiError
 from commands.server.settings import Settings
@@ -24,11 +24,30 @@ One = Annotated[float, Field(ge=1, le=1)]
 Zero = Annotated[float, Field(ge=0, le=0)]
 No = Literal[False]
 Nothing = Annotated[list[Any], Field(max_length=0)]
-Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)]
+
+
+def _few(data: Any) -> Any:
+    """Refuses many before each of them is looked at."""
+    if isinstance(data, dict) and len(data) > 16:
+        raise ValueError(f"there are {len(data)} entries; allowed: 16")
+    return data
+
+
+Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16), BeforeValidator(_few)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_unknown(cls, data: Any) -> Any:
+        """Only the first unknown field is left to be refused: listing a hundred thousand would hold up everybody."""
+        if not isinstance(data, dict):
+            return data
+        unknown = data.keys() - cls.model_fields.keys()
+        first = next((name for name in data if name in unknown), None)
+        return {name: value for name, value in data.items() if name == first or name not in unknown}
 
 
 class Part(BaseModel):
@@ -38,11 +57,15 @@ class Part(BaseModel):
     text: str | None = None
 
 
+Parts = Annotated[list[Part], Field(fail_fast=True)]
+"""Lists end at the first member that is wrong, which is all that is told."""
+
+
 class Message(_Strict):
     """One turn. The text of the last one of the user is the problem; the others are taken and not read."""
 
     role: Role
-    content: str | list[Part] | None = None
+    content: str | Parts | None = None
     name: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
@@ -59,7 +82,7 @@ class Item(BaseModel):
     model_config = ConfigDict(strict=True)
     type: str = "message"
     role: Role | None = None
-    content: str | list[Part] | None = None
+    content: str | Parts | None = None
 
 
 class ThinkingOptions(_Strict):
@@ -106,7 +129,7 @@ class TextFormat(_Strict):
 class ChatRequest(ThinkingOptions):
     """POST /v1/chat/completions"""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     stream_options: StreamOptions | None = None
     reasoning_effort: Effort | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, description="a cap on thinking tokens")] | None = None
@@ -116,7 +139,7 @@ class ChatRequest(ThinkingOptions):
     frequency_penalty: Zero | None = None
     presence_penalty: Zero | None = None
     logprobs: No | None = None
-    logit_bias: Annotated[dict[str, int], Field(max_length=0)] | None = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
     stop: Nothing | None = None
     response_format: TextFormat | None = None
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
@@ -137,7 +160,7 @@ class TextConfig(_Strict):
 class ResponseRequest(ThinkingOptions):
     """POST /v1/responses"""
 
-    input: str | list[Item]
+    input: str | Annotated[list[Item], Field(fail_fast=True)]
     instructions: Annotated[str, Field(description="taken and not read, as system messages are")] | None = None
     reasoning: Reasoning | None = None
     max_output_tokens: Annotated[int, Field(ge=1, description="a cap on thinking tokens")] | None = None
@@ -214,7 +237,7 @@ def _last_of_user(turns: Sequence[Message | Item], param: str) -> str:
                    code="invalid_value")
 
 
-def _text(content: str | list[Part] | None, param: str) -> str:
+def _text(content: str | Parts | None, param: str) -> str:
     if isinstance(content, str):
         return content
     for part in content or ():

@@ -44,14 +44,20 @@ def is_loopback(sock: socket.socket) -> bool:
     return ipaddress.ip_address(sock.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def patient(header_timeout: float) -> type[H11Protocol]:
-    """HTTP/1.1 that waits no longer than that for the head of a request."""
+def patient(header_timeout: float, send_timeout: float) -> type[H11Protocol]:
+    """HTTP/1.1 that waits no longer than that for the head of a request, and for a client to read what it is sent.
+
+    Whoever does not read is cut off, whatever was asked for: else it would keep its connection, and its place to
+    think, for as long as it likes.
+    """
 
     class Patient(H11Protocol):
         _head: asyncio.TimerHandle | None = None
+        _unread: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            transport.set_write_buffer_limits(high=0)  # writing pauses as soon as anything is left unread
             self._head = self.loop.call_later(header_timeout, transport.close)
 
         def data_received(self, data: bytes) -> None:
@@ -62,14 +68,28 @@ def patient(header_timeout: float) -> type[H11Protocol]:
             elif not waits:
                 self._in_time()
 
+        def pause_writing(self) -> None:
+            self._unread = self.loop.call_later(send_timeout, self.transport.abort)
+            super().pause_writing()
+
+        def resume_writing(self) -> None:
+            self._read()
+            super().resume_writing()
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._in_time()
+            self._read()
             super().connection_lost(exc)
 
         def _in_time(self) -> None:
             if self._head is not None:
                 self._head.cancel()
                 self._head = None
+
+        def _read(self) -> None:
+            if self._unread is not None:
+                self._unread.cancel()
+                self._unread = None
 
     return Patient
 
@@ -97,8 +117,8 @@ async def run(app: FastAPI, sock: socket.socket, settings: Settings, ready: Call
     `settings.stop_within` seconds whatever is left is cut off.
     """
     config = uvicorn.Config(
-        app, http=patient(settings.header_timeout), ws="none", lifespan="on", log_config=None, access_log=False,
-        server_header=False, proxy_headers=False, limit_concurrency=settings.connections,
+        app, http=patient(settings.header_timeout, settings.send_timeout), ws="none", lifespan="on", log_config=None,
+        access_log=False, server_header=False, proxy_headers=False, limit_concurrency=settings.connections,
         timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = Server(config, ready)

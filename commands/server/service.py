@@ -14,6 +14,7 @@ from commands.server.metrics import Metrics
 from commands.server.requests import Ask
 from commands.server.settings import Settings
 from commands.task import Task
+from policy.budget import Budget
 from search.base import Answer
 from search.watch import fits
 
@@ -95,10 +96,16 @@ class Service:
     async def session(self, ask: Ask, key: str) -> AsyncGenerator[Session, None]:
         """Admits a request, which has a place to think while inside. Raises ApiError, REFUSALS, Full, Closed."""
         task = self.pose(ask)
-        async with self.admission.enter(key, ask.budget) as ticket:
-            self._metrics.queued.observe(ticket.meter.started - ask.arrived)
+        async with self.enter(key, ask.budget) as ticket:
+            yield Session(self.engine, ask, task, ticket)
+
+    @asynccontextmanager
+    async def enter(self, key: str, budget: Budget) -> AsyncGenerator[Ticket, None]:
+        """A place to think, see Admission; what comes of it is counted."""
+        async with self.admission.enter(key, budget) as ticket:
+            self._metrics.queued.observe(ticket.queued)
             try:
-                yield Session(self.engine, ask, task, ticket)
+                yield ticket
             finally:
                 self._metrics.thought(ticket.meter)
 

@@ -28,7 +28,7 @@ class Settings:
         max_body: bytes of a request's body.
         connections: open at a time.
         header_timeout, body_timeout: seconds a client may take to send them.
-        send_timeout: seconds a client may take to read a piece of a stream, before it counts as gone.
+        send_timeout: seconds a client may leave unread what it is sent, before it is cut off.
         stop_within: seconds from the signal to the end of the process, at most; at least 6, of which closing
             connections and unloading the libraries get 5.
     """
@@ -57,7 +57,9 @@ class Settings:
             raise ValueError("model must be a printable name")
         if self.stop_within < 6:
             raise ValueError("stop_within must be at least 6 seconds")
-        if unknown := sorted(set(self.efforts) - set(EFFORTS)):
+        if not isinstance(self.efforts, Mapping):
+            raise ValueError("efforts must name a budget for each effort, such as {low: 2s}")
+        if unknown := sorted({str(effort) for effort in self.efforts} - set(EFFORTS)):
             raise ValueError(f"efforts has {', '.join(unknown)}; allowed: {', '.join(EFFORTS)}")
         if Budget.parse(self.max_budget).seconds is None:
             raise BadBudget(f"max_budget={self.max_budget} names no seconds, and no request may think forever")

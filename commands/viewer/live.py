@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -23,40 +23,22 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from commands.compose import CONF
-from commands.engine import Engine, told
+from commands.engine import Engine, SearchFailed, told
 from commands.errors import REFUSALS, BadInput, one_line, shorten, whole
+from commands.server.errors import failed
+from commands.server.events import Gone, while_connected
+from commands.server.service import Service
 from commands.task import Task
 from commands.viewer.document import page, policy
 from commands.viewer.watching import Watcher
-from policy.budget import Budget, Meter
+from policy.budget import Budget
 from search.anytime import Anytime
+from search.watch import fits
 
 MOST_BYTES = 64 * 1024
 """Of a request."""
 MOST_SEED = 2**32 - 1
 _FIELDS = {"problem": str, "budget": str, "search": str, "domain": str, "seed": int}
-
-
-class Ticket(Protocol):
-    """A place to think."""
-
-    @property
-    def meter(self) -> Meter:
-        """The granted budget; it runs."""
-        ...
-
-
-class Admission(Protocol):
-    """Lets a request in when it is its turn, or raises what the server answers with."""
-
-    def enter(self, key: str, budget: Budget) -> AbstractAsyncContextManager[Ticket]: ...
-
-
-@dataclass(frozen=True)
-class _Free:
-    """A ticket where everybody may think at once."""
-
-    meter: Meter
 
 
 @dataclass(frozen=True)
@@ -69,19 +51,15 @@ class Asked:
     seed: int
 
 
-def routes(
-    engine: Engine, admission: Admission | None = None, *, search: str = "mcts", longest: float = 60.0
-) -> list[Route]:
+def routes(service: Service, search: str = "mcts") -> list[Route]:
     """The routes of the viewer.
 
     Args:
-        engine: what thinks.
-        admission: who may think when; None: everybody at once.
+        service: what thinks, and within which bounds.
         search: the searcher that the page proposes and that is taken where none is named.
-        longest: the longest time that may be asked for [s].
     """
-    offer = {"think": "api/think", "domains": engine.domains, "searchers": searchers(), "search": search,
-             "longest": longest}
+    offer = {"think": "api/think", "domains": service.engine.domains, "searchers": searchers(), "search": search,
+             "longest": service.settings.longest}
 
     async def show(request: Request) -> Response:
         headers = {"Content-Security-Policy": f"{policy(live=True)}; frame-ancestors 'none'",
@@ -90,10 +68,10 @@ def routes(
 
     async def think(request: Request) -> Response:
         try:
-            asked = _asked(engine, await _body(request), search, longest)
+            asked = _asked(service, await _body(request), search)
         except REFUSALS as error:
             return JSONResponse({"error": {"message": one_line(str(error))}}, 400)
-        return _Stream(engine, asked, admission, _key(request))
+        return _Stream(service, asked, _key(request))
 
     return [Route("/", show, methods=["GET"]), Route("/api/think", think, methods=["POST"])]
 
@@ -126,8 +104,9 @@ async def _body(request: Request) -> Mapping[str, Any]:
     return fields
 
 
-def _asked(engine: Engine, fields: Mapping[str, Any], search: str, longest: float) -> Asked:
+def _asked(service: Service, fields: Mapping[str, Any], search: str) -> Asked:
     """Raises BadInput, BadProblem, BadBudget or BadPolicy."""
+    engine, most = service.engine, service.settings.max_problem
     for name, value in fields.items():
         if name not in _FIELDS:
             raise BadInput(f"there is no field {shorten(name)}; allowed: {', '.join(_FIELDS)}")
@@ -135,19 +114,19 @@ def _asked(engine: Engine, fields: Mapping[str, Any], search: str, longest: floa
             raise BadInput(f"{name} must be {'a whole number' if _FIELDS[name] is int else 'a text'}")
     if "problem" not in fields:
         raise BadInput("there is no problem to think about")
+    if (length := len(fields["problem"])) > most:
+        raise BadInput(f"a problem of {length} characters is too long; allowed: {most}")
     if fields.get("domain") not in (None, *engine.domains):  # others may read files
         raise BadInput(f"there is no domain {shorten(fields['domain'])}; allowed: {', '.join(engine.domains)}")
     seed = whole("seed", fields.get("seed", 0), 0)
     if seed > MOST_SEED:
         raise BadInput(f"seed={seed} cannot be; allowed: at most {MOST_SEED}")
-    budget, search = Budget.parse(fields.get("budget", "10s")), fields.get("search", search)
-    if budget.seconds is None:
-        budget = Budget(longest, budget.tokens, budget.simulations)
-    elif budget.seconds > longest:
-        raise BadInput(f"a budget of {budget} is too long; allowed: {longest:g}s")
+    search, budget = fields.get("search", search), service.settings.granted(fields.get("budget"))
     if not isinstance(engine.searcher(search), Anytime):
         raise BadInput(f"search={search} keeps no tree; allowed: those that are Anytime")
-    return Asked(engine.task(fields["problem"], budget=budget, domain=fields.get("domain")), budget, search, seed)
+    task = engine.pose(fields["problem"], fields.get("domain"))
+    fits(budget, task.policy)
+    return Asked(task, budget, search, seed)
 
 
 class _Stream(Response):
@@ -158,48 +137,30 @@ class _Stream(Response):
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, engine: Engine, asked: Asked, admission: Admission | None, key: str) -> None:
+    def __init__(self, service: Service, asked: Asked, key: str) -> None:
         self.status_code, self.background, self.body = 200, None, b""
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no",
                            "X-Content-Type-Options": "nosniff"})
         del self.headers["content-length"]  # of a stream it is not known
-        self._engine, self._asked, self._admission, self._key = engine, asked, admission, key
+        self._service, self._asked, self._key = service, asked, key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        telling, leaving = asyncio.ensure_future(self._tell(send)), asyncio.ensure_future(_left(receive))
-        try:
-            await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            if not telling.done():
-                telling.cancel()
-            await asyncio.gather(telling, leaving, return_exceptions=True)
-        if not telling.cancelled():
-            telling.result()
-
-    def _enter(self) -> AbstractAsyncContextManager[Ticket]:
-        if self._admission is None:
-            return nullcontext(_Free(self._asked.budget.start()))
-        return self._admission.enter(self._key, self._asked.budget)
+        with suppress(Gone):
+            await while_connected(receive, self._tell(send))
 
     async def _tell(self, send: Send) -> None:
         asked = self._asked
-        async with self._enter() as ticket:
+        async with self._service.enter(self._key, asked.budget) as ticket:
             asked.task.meter = ticket.meter
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async with aclosing(events(self._engine, asked)) as told_of:  # type: ignore[type-var]
+            async with aclosing(events(self._service.engine, asked)) as told_of:
                 async for event in told_of:
                     line = json.dumps(event, separators=(",", ":"), allow_nan=False) + "\n"
                     await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def events(engine: Engine, asked: Asked) -> AsyncIterator[dict[str, Any]]:
+async def events(engine: Engine, asked: Asked) -> AsyncGenerator[dict[str, Any]]:
     """What a page is told. Leaving early ends the thinking at the next token."""
     task, watcher = asked.task, Watcher(asked.task)
     yield {"type": "begin", "about": {"problem": task.text, "domain": task.domain_name, "search": asked.search,
@@ -213,7 +174,7 @@ async def events(engine: Engine, asked: Asked) -> AsyncIterator[dict[str, Any]]:
         if task.record.error is None:
             yield {"type": "end", "result": asdict(told(task))}
         else:
-            yield {"type": "error", "message": one_line(f"the search failed: {task.record.error}")}
+            yield {"type": "error", "message": str(failed(SearchFailed(task.record.error)))}
     finally:
         thinking.cancel()
         await asyncio.gather(thinking, return_exceptions=True)

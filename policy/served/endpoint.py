@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2  # what openai speaks HTTP with
 import openai
 
 from policy.base import BadPolicy
 
 SHOWN = 200  # characters of what a server says
+MOST = 64 << 20  # bytes of an answer
+_OF_THE_WAY = ("content-encoding", "content-length", "transfer-encoding")
 
 
 class ServerFailed(RuntimeError):
@@ -60,6 +63,36 @@ class Usage:
         return (self.prompt_tokens * self.price_in + self.completion_tokens * self.price_out) / 1e6
 
 
+class _Client(openai.DefaultAsyncHttpxClient):
+    """HTTP whose answers come to an end, in time and before they fill the memory, and from nobody but who was asked.
+
+    The client's own timeout is for each piece of an answer, however many there are.
+    """
+
+    def __init__(self, longest: float, **options: Any) -> None:
+        super().__init__(timeout=longest, follow_redirects=False, **options)
+        self._longest = longest
+
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+        """The whole answer. Raises ValueError for one that is too large, and what the client raises."""
+        content = bytearray()
+        try:
+            async with asyncio.timeout(self._longest):
+                response = await super().send(request, stream=True, **options)
+                try:
+                    async for part in response.aiter_bytes():
+                        content += part
+                        if len(content) > MOST:
+                            raise ValueError(f"the answer is longer than {MOST} bytes")
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise httpx2.ReadTimeout("the answer took too long", request=request) from None
+        headers = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_THE_WAY]
+        return httpx2.Response(response.status_code, headers=headers, content=bytes(content), request=request,
+                               extensions=response.extensions)
+
+
 class Endpoint:
     """A server's API, by the official client: it retries 408, 409, 429, 5xx and cut connections with growing pauses,
     those that Retry-After asks for where it does. To be made and used inside one event loop.
@@ -80,7 +113,7 @@ class Endpoint:
         self._gate = asyncio.Semaphore(concurrency)
         self._client = openai.AsyncOpenAI(
             base_url=base_url, api_key=key or "none", timeout=timeout, max_retries=retries,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self._count]}, timeout=timeout),
+            http_client=_Client(timeout, event_hooks={"request": [self._count]}),
         )  # fmt: skip
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -111,8 +144,8 @@ class Endpoint:
             cause = error.__cause__
             raise ServerFailed(f"cannot get an answer from {where}: {self._plain(str(cause) or type(cause).__name__)}"
                                ) from None
-        except (openai.OpenAIError, ValueError) as error:
-            raise ServerFailed(f"{where} did not answer with JSON: {self._plain(str(error))}") from None
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
+            raise ServerFailed(f"{where} gave no usable answer: {self._plain(str(error))}") from None
 
     async def _count(self, request: Any) -> None:
         self.usage.requests += 1

@@ -51,7 +51,7 @@ class Served:
         temperature: of INDEPENDENT samples; those of a tree are drawn at 1.
         patience: repeats in a row after which a state's thoughts are exhausted, see Draws.
         logprobs: `auto`, if the server tells them; `true`, only then; `false`.
-        timeout: seconds for one attempt of a request.
+        timeout: seconds for one attempt of a request, the whole answer included.
         retries: further attempts after 408, 409, 429, 5xx and cut connections.
         concurrency: requests in flight at most.
         price_in, price_out: per million tokens of prompts and completions, for `usage.cost`.

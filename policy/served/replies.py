@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 from policy.served.draws import Sample
 from policy.served.endpoint import ServerFailed
 
+LEAST = -9999.0
+"""Log-probability [nats] of a token that was impossible; servers say that or minus infinity."""
 FINISHED = ("stop", "length", "content_filter", "tool_calls", "eos", None)
 
 
@@ -56,6 +57,8 @@ def _sample(choice: Mapping[str, Any], chat: bool, turns: bool, share: int | Non
         written = "" if message.get("content") is None else _field(message, "content", str)
     else:
         written = _field(choice, "text", str)
+    # JSON may hold half a character (a lone surrogate), which no text and no request can.
+    written = written.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     reason = choice.get("finish_reason")
     if reason not in FINISHED:
         raise ServerFailed(f"the server's answer has the finish_reason {str(reason)[:40]!r}")
@@ -68,7 +71,7 @@ def _sample(choice: Mapping[str, Any], chat: bool, turns: bool, share: int | Non
     blank, told = not text.strip(), not turns and ("stop_reason" in choice or "matched_stop" in choice)
     last = complete and not in_line and (blank or told)
     took = len(tokens) if tokens else len(text) + 1 if share is None else share
-    logprob = None if tokens is None else min(sum(value for _, value in tokens), 0.0)
+    logprob = None if tokens is None else sum(value for _, value in tokens)
     return Sample(text, max(1, min(took, longest)), logprob, complete, last)
 
 
@@ -100,9 +103,9 @@ def _tokens(logprobs: Any) -> list[tuple[str, float]] | None:
         return None
     line = []
     for name, value in pairs:
-        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             raise ServerFailed("the server's log-probabilities are no numbers")
-        line.append((name, float(value)))
+        line.append((name, max(min(value, 0.0), LEAST)))
         if "\n" in name:
             break
     return line

@@ -35,8 +35,15 @@ class Worker:
         return bool(self._metered)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Wait for it, from another thread. Raises what it raises."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        """Wait for it, from another thread. Raises what it raises, CancelledError if this is closed meanwhile.
+
+        It is cancelled when nobody waits for it any more: Ctrl-C ends the waiting.
+        """
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
 
     async def metered(self, coroutine: Coroutine[Any, Any, T], meter: Meter) -> T | None:
         """Wait for it, from another loop; None if the meter expires first.

@@ -64,6 +64,23 @@ def test_an_engine_is_loaded_once_for_each_set_of_options() -> None:
     assert (first.answer, first.tokens) == (again.answer, again.tokens) and first.policy == "uniform"
 
 
+def test_a_forked_pool_thinks_too() -> None:
+    """The threads of an engine stay with the process that made it."""
+    done = script("""
+        import multiprocessing
+        from commands.engine import think
+
+        def verified(problem):
+            return think(problem, "policy=uniform", "domain=game24", budget="3000tok").verified
+
+        if __name__ == "__main__":
+            print(verified("1 2 3 4"))
+            with multiprocessing.get_context("fork").Pool(1) as pool:
+                print(pool.map_async(verified, ["1 2 3 4", "1 2 3 4"]).get(30))
+    """)
+    assert (done.returncode, done.stdout.split("\n")[:2]) == (0, ["True", "[True, True]"]), done
+
+
 async def test_a_notebook_may_wait_either_way() -> None:
     ticks = 0
 

@@ -3,11 +3,15 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from commands import engine as module
 from commands.engine import Engine, SearchFailed, composed, load
 from commands.errors import BadInput
 from policy.base import Policy
@@ -76,6 +80,55 @@ async def test_a_search_that_fails_says_so(engine: Engine) -> None:
     task.policy._policy = broken
     with pytest.raises(SearchFailed, match="OSError: no more water"):
         await engine.run(task)
+
+
+@pytest.mark.parametrize("policy", ["uniform", "shipped"])
+def test_closing_ends_what_somebody_waits_for(policy: str) -> None:
+    said: list[str] = []
+
+    def wait() -> None:
+        with pytest.raises(SearchFailed) as failed:
+            engine.think("1 1 1 1 2 2 -> 9999", budget="60s", domain="countdown", search="best_of_n")
+        said.append(str(failed.value))
+
+    engine = load(f"policy={policy}")
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(1)
+    assert waiting.is_alive()
+    engine.close()
+    waiting.join(10)
+    assert said == ["the engine was closed"]
+
+
+def test_threads_that_come_at_once_load_one_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Policy] = []
+    given = module.load_policy
+
+    def slowly(*args: Any, **more: Any) -> Policy:
+        time.sleep(0.2)
+        made.append(given(*args, **more))
+        return made[-1]
+
+    monkeypatch.setattr(module, "load_policy", slowly)
+    with load("policy=uniform") as engine, ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: engine.task("1 2 3 4", budget="300tok"), range(4)))
+        assert len(found) == 4 and len(made) == 1
+
+
+@pytest.mark.parametrize("problem", [None, 24, b"1 2 3 4", ["1 2 3 4"]])
+def test_a_problem_is_a_text(engine: Engine, problem: Any) -> None:
+    with pytest.raises(BadInput, match="must be a text"):
+        engine.think(problem)
+
+
+@pytest.mark.parametrize("around", ["values=hidden", "generator=propose"])
+def test_a_decoder_is_seen_through_what_is_around_it(around: str) -> None:
+    with load("policy=shipped", around) as engine:
+        [decoder] = engine._decoders()
+        assert engine.alive and engine.rows == 0
+        decoder.close()  # type: ignore[attr-defined]
+        assert not engine.alive
 
 
 def test_nothing_is_left_running() -> None:

@@ -39,7 +39,7 @@ async def inside(*options: str, limit: str = "1m", at_once: int = 8) -> AsyncIte
     """The same server in this process."""
     config = composed("mcp", ["policy=uniform", *options])
     with Engine(config) as engine:
-        server = make_server(Thinker(engine, 0, Budget.parse(limit), at_once), config["domains"])
+        server = make_server(Thinker(engine, 0, Budget.parse(limit), at_once), engine.domains)
         async with Client(server) as client:
             yield client, engine
 
@@ -78,6 +78,8 @@ async def test_a_client_thinks_over_stdio() -> None:
     ({"problem": ""}, "the problem is empty"),
     ({"problem": "1 2 3 4", "budget": "soon"}, "allowed: 10s"),
     ({"problem": "1 2 3 4", "domain": "nothing"}, "game24"),
+    ({"problem": "def f(x):", "domain": "humaneval"}, "game24"),
+    ({"problem": "1 2 3 4", "domain": "custom"}, "game24"),
     ({"problem": "1 2 3 4", "search": "../mcts"}, "allowed: beam"),
     ({"problem": "2x = 4", "domain": "game24"}, "game24 cannot read"),
     ({"problem": 5}, "problem"),
@@ -87,6 +89,15 @@ async def test_refusals_are_errors_of_the_tool(arguments: dict[str, Any], allowe
     async with inside() as (client, _):
         result = await client.call_tool("think", arguments)
         assert result.is_error and allowed in text(result) and "Traceback" not in text(result)
+
+
+async def test_a_domain_that_is_given_is_the_one_that_is_told_of() -> None:
+    async with inside("domain=countdown6") as (client, _):
+        [tool] = (await client.list_tools()).tools
+        assert "- countdown6: " in (tool.description or "")
+        found = await client.call_tool("think", {"problem": "1 2 3 4 5 6 -> 100", "budget": "3000tok",
+                                                 "domain": "countdown6"})
+        assert not found.is_error and (found.structured_content or {})["domain"] == "countdown6"
 
 
 async def test_cancelling_a_call_ends_its_thinking() -> None:

@@ -17,8 +17,8 @@ from openai import OpenAI
 
 ENTRY = str(Path(__file__).resolve().parents[3] / "run_experiment.py")
 BOUNDS = ("policy=uniform", "settings.at_once=2", "settings.queue=2", "settings.header_timeout=1",
-          "settings.body_timeout=1", "settings.max_body=20000", "settings.budget=300ms", "settings.max_budget=20s",
-          "settings.efforts.low=200ms",
+          "settings.body_timeout=1", "settings.send_timeout=1", "settings.max_body=20000", "settings.budget=300ms",
+          "settings.max_budget=20s", "settings.efforts.low=200ms",
           "settings.efforts.high=20s", "settings.efforts.xhigh=20s")
 NEVER = "1 1 1 1 2 2 -> 9999"
 """A problem that no search ever proves."""
@@ -52,6 +52,12 @@ class Served:
         tables = [(place / "net" / name).read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
         rows = [line.split() for table in tables for line in table]
         return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own}
+
+    @property
+    def sockets(self) -> int:
+        """That the process has open."""
+        links = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        return sum(os.readlink(link).startswith("socket:") for link in links)
 
     def gauge(self, name: str, key: str = "none") -> float:
         text = self.client(key).get(f"{self.url}/metrics", cast_to=str)

@@ -8,18 +8,23 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from openai import APIStatusError, AsyncOpenAI, RateLimitError
 
+from commands.compose import CONF, load_domain
 from commands.engine import load
+from commands.serve import _readable
 from commands.server.app import _think, create_app
 from commands.server.events import Gone, while_connected
 from commands.server.requests import Ask
 from commands.server.settings import Settings
 from policy.budget import Budget
 from tests.commands.server.conftest import NEVER, Served
+from tests.policy.chatty import write_chatty
 
 CHAT = "/v1/chat/completions"
 
@@ -147,3 +152,24 @@ def test_a_server_that_cannot_be(run: Callable[..., Any], options: list[str], sa
 
 def test_a_port_that_is_taken(server: Served, run: Callable[..., Any]) -> None:
     assert "cannot listen on 127.0.0.1" in run("serve", f"port={server.port}").complaint
+
+
+def test_what_is_thought_about_before_anybody_comes() -> None:
+    """Domains of data sets have no problems without a file, and can be served all the same."""
+    gsm8k = OmegaConf.load(CONF / "domain" / "gsm8k.yaml")
+    assert _readable(load_domain(gsm8k)) == "What is 1 + 1?"
+    game = load_domain(OmegaConf.load(CONF / "domain" / "game24.yaml"))
+    assert game.parse(_readable(game)) is not None
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_an_instruct_model_answers_free_questions(start: Callable[..., Any], tmp_path: Path) -> None:
+    """As somebody's own model is served: no data set, no shipped policy."""
+    model = write_chatty(tmp_path / "model", "llama")
+    with start("domain=gsm8k", "policy=transformer", f"policy.path={model}", "policy.threads=1",
+               "policy.max_thought_tokens=16") as served:
+        done = served.client().chat.completions.create(
+            model="system-2", messages=[{"role": "user", "content": "Tom has 3 apples and buys 4. How many?"}],
+            extra_body={"thinking_budget": "600tok"})
+        assert done.usage.completion_tokens > 100 and done.thinking["domain"] == "gsm8k"

@@ -132,6 +132,31 @@ def test_nobody_may_dawdle(server: Served, text: bytes, answer: bytes) -> None:
         assert 0.5 < time.monotonic() - started < 5
 
 
+def test_nobody_keeps_a_connection_without_reading(server: Served) -> None:
+    """More is asked for than the kernel's buffers hold, and nothing is read."""
+    before = server.sockets
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.connect(("127.0.0.1", server.port))
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300)
+        deadline = time.monotonic() + 5
+        while server.sockets == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.sockets == before + 1
+        while server.sockets > before:
+            assert time.monotonic() < deadline + 10
+            time.sleep(0.1)
+
+
+def test_no_page_loads_anything_from_elsewhere(server: Served) -> None:
+    """FastAPI's own pages run scripts of another server, and whoever has a key may type it there."""
+    for path in ("/docs", "/redoc"):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request("GET", path)
+        assert connection.getresponse().status == 404
+        connection.close()
+
+
 def test_another_name_is_refused(server: Served) -> None:
     for host, status in (("evil.example", 400), ("localhost", 200), (f"127.0.0.1:{server.port}", 200)):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)

@@ -19,6 +19,7 @@ def test_the_yaml_names_every_setting_and_refuses_others() -> None:
     made = make("settings", config)
     assert isinstance(made, Settings) and set(config) - {"_target_"} == set(vars(made))
     for wrong in ({"misspelled": 1}, {"at_once": 0}, {"at_once": "many"}, {"efforts": {"huge": "1s"}}, {"model": " "},
+                  {"efforts": ["low"]}, {"efforts": None}, {"efforts": {1: "3s"}},
                   {"stop_within": 1.0}, {"header_timeout": float("inf")}):
         with pytest.raises(BadInput):
             make("settings", {**OmegaConf.to_container(config), **wrong})

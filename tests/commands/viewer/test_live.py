@@ -50,16 +50,31 @@ def test_a_stream_tells_of_the_whole_search(server: str) -> None:
 @pytest.mark.parametrize(("body", "part"), [
     ({}, "no problem"), ([], "JSON object"), (b"{", "not JSON"), (b"[" * 10_000, "JSON"), ({"problem": 3}, "a text"),
     ({"problem": "1 2 3 4", "seed": True}, "whole number"), ({"problem": "1 2 3 4", "extra": 1}, "extra"),
-    ({"problem": "1 2 3 4", "budget": "2h"}, "too long"), ({"problem": "1 2 3 4", "budget": "soon"}, "soon"),
+    ({"problem": "1 2 3 4", "budget": "2h"}, "up to 60s"), ({"problem": "1 2 3 4", "budget": "soon"}, "soon"),
     ({"problem": "1 2 3 4", "search": "../x"}, "no search"), ({"problem": "1 2 3 4", "domain": "no"}, "no domain"),
     ({"problem": "what is love"}, "no domain can read"), ({"problem": "\ud800"}, "Unicode"), ({"problem": ""}, "empty"),
-    ({"problem": "1" * 70_000}, "too large"), ({"problem": "1 2 3 4", "seed": 2**40}, "at most"),
+    ({"problem": "1" * 70_000}, "too large"),
+    ({"problem": "1" * 3_000}, "allowed: 2000"), ({"problem": "1 2 3 4", "seed": 2**40}, "at most"),
 ])
 def test_refusals_are_one_line(server: str, body: Any, part: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         post(server, body)
     message = json.load(refused.value)["error"]["message"]
     assert refused.value.code == 400 and part in message and "\n" not in message
+
+
+def test_what_is_thought_here_is_counted(server: str) -> None:
+    def counted() -> tuple[float, float]:
+        asked = urllib.request.Request(f"{server}/metrics", headers={"Authorization": f"Bearer {KEY}"})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            lines = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#")
+        path = 'system2_requests_total{path="/api/think",status="200"}'
+        return float(lines.get(path, 0)), float(lines["system2_thinking_seconds_count"])
+
+    before = counted()
+    with post(server, {"problem": "1 2 3 4", "budget": "5000tok"}) as answer:
+        answer.read()
+    assert nobody_thinks(server) and counted() == (before[0] + 1, before[1] + 1)
 
 
 def test_who_may_think_is_the_admissions_word(server: str) -> None:

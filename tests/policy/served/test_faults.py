@@ -11,6 +11,7 @@ import pytest
 from commands.think import Attempt, Observed, attempt
 from policy.base import BadPolicy, Sampling, Thought
 from policy.budget import Budget, Meter
+from policy.served import endpoint
 from policy.served.endpoint import ServerFailed
 from policy.served.policy import Served
 from search.best_of_n import BestOfN
@@ -58,7 +59,7 @@ async def test_no_retry_outlives_the_budget(standin: Standin, serve) -> None:
 @pytest.mark.parametrize(("fault", "told"), [
     (says(500, {"error": {"message": "out of\nmemory"}}), "status 500: out of memory"),
     (cut, "cannot get an answer"),
-    (says(200, "{not json"), "did not answer with JSON"),
+    (says(200, "{not json"), "gave no usable answer"),
     (says(200, "<html>hello</html>", Content_Type="text/html"), "no JSON object"),
     (says(200, []), "no JSON object"),
     (says(200, {"hello": 1}), "no 'choices'"),
@@ -219,3 +220,68 @@ def test_bad_addresses(url: str, serve) -> None:
     with pytest.raises(BadPolicy) as caught:
         serve(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_an_answer_that_dribbles_is_given_up_and_asked_for_again(retries: int, standin: Standin, serve) -> None:
+    policy, began = serve(standin.url, retries=retries, timeout=0.5), time.monotonic()
+    standin.next += [silent]
+    if retries:
+        assert len(await ask(policy)) == 1
+    else:
+        with pytest.raises(ServerFailed, match=r"did not answer within 0\.5 s"):
+            await ask(policy)
+    assert time.monotonic() - began < 10
+
+
+def test_a_server_that_dribbles_from_the_start_is_refused(standin: Standin, serve) -> None:
+    standin.next += [silent]
+    with pytest.raises(BadPolicy, match="did not answer within"):
+        serve(standin.url, retries=0, timeout=0.5)
+
+
+async def test_an_answer_without_end_is_given_up(standin: Standin, serve, monkeypatch) -> None:
+    monkeypatch.setattr(endpoint, "MOST", 1 << 20)
+    policy, sent = serve(standin.url, retries=0, timeout=60), 0
+
+    async def floods(writer: asyncio.StreamWriter, _: dict[str, object]) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(b"10000\r\n%s\r\n" % (b" " * 0x10000))
+            sent += 0x10000
+            await writer.drain()
+
+    standin.next += [floods]
+    with pytest.raises(ServerFailed, match="longer than 1048576 bytes"):
+        await ask(policy)
+    assert sent < 50 << 20
+
+
+async def test_nothing_is_sent_on_to_another_server(standin: Standin, serve) -> None:
+    policy, elsewhere = serve(standin.url, retries=0), Standin()
+    standin.next += [says(307, "", Location=f"{elsewhere.url}/completions")]
+    with pytest.raises(ServerFailed, match="status 307"):
+        await ask(policy)
+    assert not elsewhere.asked
+    elsewhere.close()
+
+
+@pytest.mark.parametrize("body", ["[" * 200_000 + "]" * 200_000, '{"choices": ' + "9" * 5_000 + "}"])
+async def test_json_that_cannot_be_read_is_a_failure(body: str, standin: Standin, serve) -> None:
+    policy = serve(standin.url, retries=0)
+    standin.next += [says(200, body)]
+    with pytest.raises(ServerFailed, match="gave no usable answer"):
+        await ask(policy)
+    standin.next += [says(200, body)]
+    with pytest.raises(BadPolicy, match="gave no usable answer"):
+        serve(standin.url, retries=0)
+
+
+async def test_half_characters_harm_no_search(standin: Standin, serve) -> None:
+    policy = serve(standin.url, logprobs=False)
+    standin.next += [says(200, '{"choices": [{"text": "1\\ud8002", "index": 0, "finish_reason": "stop"}]}')]
+    (thought,) = await ask(policy)
+    state = State(Problem("p", "toy", "what?", {}), (thought.text,))
+    assert await policy.propose(state, 1, sampling=Sampling.GREEDY, seed=0, meter=Budget(seconds=20).start())
+    assert thought.text.isprintable() and thought.text.encode()

@@ -87,3 +87,15 @@ def test_what_a_server_may_lack() -> None:
     assert not any(choice.logprobs for choice in dialects(True, False, "auto"))
     assert not any(choice.prefix for choice in (*dialects(False, None, "auto"), *dialects(True, None, "turns")))
     assert all(choice.prefix for choice in dialects(True, None, "prefix"))
+
+
+@pytest.mark.parametrize("value", [float("-inf"), -1e308, -(10**400)])
+def test_impossible_tokens_keep_priors_finite(value: float) -> None:
+    listed = {"tokens": ["a", "b"], "token_logprobs": [-1.0, value]}
+    assert sample(choice("ab", False, logprobs=listed)) == Sample("ab", 2, -10000.0)
+    listed = {"tokens": ["a", "b"], "token_logprobs": [-1.0, 10**400]}
+    assert sample(choice("ab", False, logprobs=listed)) == Sample("ab", 2, -1.0)
+
+
+def test_half_characters_become_whole_ones() -> None:
+    assert sample(choice("a\ud800b", False)).text.encode().decode().startswith("a\ufffd")
