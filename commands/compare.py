@@ -58,11 +58,10 @@ def run(cfg: DictConfig, run_dirs: Sequence[str]) -> int:
 
 def tell(found: Mapping[str, Any]) -> str:
     """What `compare` and `compare_along` found, in lines for people."""
-    a, b = plain(found["a"]), plain(found["b"])
     lines = [
         plain(f"{found['domain']} {found['split']}, {found['problems']} problems"),
-        f"A: {a}, {plain(found['budgets'][0])}: {100 * found['accuracy_a']:.1f} % solved, {found['only_a']} by it alone",
-        f"B: {b}, {plain(found['budgets'][1])}: {100 * found['accuracy_b']:.1f} % solved, {found['only_b']} by it alone",
+        *(f"{side.upper()}: {plain(found[side])}, {plain(budget)}: {100 * found[f'accuracy_{side}']:.1f} % solved, "
+          f"{found[f'only_{side}']} by it alone" for side, budget in zip("ab", found["budgets"], strict=True)),
         f"A - B: {_points(found)} (points, 95 % interval), "
         + ("which excludes zero" if found["excludes_zero"] else "which does not exclude zero")
         + f"; {found['answers_differ']} of {found['problems']} answers differ",

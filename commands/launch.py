@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from commands.errors import REFUSALS, BadInput, one_line
+from commands.helping import explain
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
@@ -66,6 +67,8 @@ def launch(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
     try:
         words, rest = command.take_words(arguments) if hasattr(command, "take_words") else ({}, list(arguments))
         options = _read_options(name, rest)
+        if options.help:
+            print(explain(name, options.overrides), end="\n\n", flush=True)
         code = _under_hydra(name, options, lambda cfg: command.run(cfg, **words), refusals)
     except BrokenPipeError:
         # The reader of our output has left; nothing more may be flushed into the pipe.

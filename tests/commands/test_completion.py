@@ -82,8 +82,8 @@ def test_files_are_offered_where_there_is_nothing_to_say(run) -> None:
 def test_fish_completes(tmp_path: Path) -> None:
     def in_fish(line: str) -> list[str]:
         script = f"{sys.executable} run_experiment.py completion fish | source; complete -C {shlex.quote(line)}"
-        done = subprocess.run(["fish", "--no-config", "-c", script], cwd=ROOT, env={**os.environ, "HOME": str(tmp_path)},
-                              capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(["fish", "--no-config", "-c", script], cwd=ROOT, capture_output=True, text=True,
+                              env={**os.environ, "HOME": str(tmp_path)}, timeout=100, check=False)
         assert done.returncode == 0 and done.stderr == "", done.stderr
         return done.stdout.split()
 
