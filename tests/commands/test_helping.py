@@ -21,7 +21,8 @@ def test_every_command_is_explained(name: str) -> None:
 def test_comments_become_meanings(tmp_path: Path) -> None:
     config = tmp_path / "a.yaml"
     config.write_text("# about\ndefaults:\n  - base\n  - search: mcts  # how\n\nplain: 1\n"
-                      "marker: \"####\"    # it # follows\npart:  # of it\n  inner: 2s   # time\n  deep:\n    most: 1  # too deep\n")
+                      "marker: \"####\"    # it # follows\npart:  # of it\n  inner: 2s   # time\n"
+                      "  deep:\n    most: 1  # too deep\n")
     assert list(meanings(config)) == [("search=mcts", "how"), ('marker="####"', "it # follows"), ("part", "of it"),
                                       ("part.inner=2s", "time")]
 
