@@ -176,7 +176,9 @@ def test_bad_runs_get_one_line(run, tmp_path: Path):
     make_run(tmp_path / "short", ANSWERS[:2])
     assert "share 2 of 4 and 2" in run("compare", "a", "short").complaint
     assert "two run directories" in run("compare", "a").complaint
-    assert "manifest.json is missing" in run("plot", "nowhere").complaint
+    assert "there is no folder 'nowhere'" in run("plot", "nowhere").complaint
+    (tmp_path / "empty").mkdir()
+    assert "manifest.json is missing" in run("plot", "empty").complaint
     assert "plot needs the directories" in run("plot").complaint
     assert "samples" in run("plot", "a", "samples=abc").complaint
     assert "at least 1" in run("plot", "a", "samples=0").complaint

@@ -170,6 +170,7 @@ def test_help_and_cfg_are_hydras_own(run):
         (["domain=gues"], ["'gues'", "guess"]),
         (["search=mtcs"], ["'mtcs'", "sweep"]),
         (["policy=missing"], ["there is no policy in nowhere", "pretrain"]),
+        (["domains={gmae24: x}"], ["'domains.gmae24'", "did you mean 'game24'"]),
         (["search.puase=1"], ["'search.puase'", "did you mean 'pause'", "fails_at"]),
         (["+search.puase=1"], ["puase"]),
         (["+extra=1"], ["+extra=1"]),
