@@ -152,8 +152,8 @@ def _attempts(attempts: Sequence[Mapping[str, Any]]) -> str:
         versions = ", ".join(f"{name} {version}" for name, version in others.items()) or "the same"
         rows.append([_text(cell) for cell in (
             each["started"], each.get("ended", "unknown"), str(each["git"]["revision"])[:12],
-            "" if each is attempts[0] else versions, " ".join(each["command_line"]), _status(each))])
-    return "<h3>Attempts</h3>" + _table(("started", "ended", "revision", "other versions", "command", ""), rows)
+            "" if each is attempts[0] else versions, _status(each), " ".join(each["command_line"]))])
+    return "<h3>Attempts</h3>" + _table(("started", "ended", "revision", "other versions", "", "command"), rows)
 
 
 def _status(manifest: Mapping[str, Any]) -> str:
