@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _NUMBERS = ("countdown", "game24")
 # How demonstrations come about, by the beginnings of the names of domains.
 _NOTES = {
-    _NUMBERS: """  Countdown and Game of 24 are hindsight: random legal steps whose result names the target (for Game of 24,
-  those whose result is 24 are kept); no solver is involved.
+    _NUMBERS: """  Countdown and Game of 24 are hindsight: random legal steps whose result names the target (for
+  Game of 24, those whose result is 24 are kept); no solver is involved.
 """,
     ("arithmetic", "equations"): "  Arithmetic and equations are written out in random decompositions.\n",
 }
