@@ -28,6 +28,8 @@ bench: $(VENV)/.runs ## how fast thoughts are decoded, on one core; writes docs/
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(VENV)/.develops ## build the documentation site into build/docs
 	$(BIN)/mkdocs build --strict --quiet
+	@echo "Read build/docs/index.html, or, to search in it too, http://127.0.0.1:8001 after:"
+	@echo "  $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs 8001"
 
 # One thread a process: the models of the tests are tiny, and more threads than free cores are very slow.
 test heavy: export OMP_NUM_THREADS ?= 1

@@ -99,7 +99,7 @@ def differences() -> None:
 
 
 def compare(a: str, b: str) -> None:
-    found = json.loads(command("compare", str(RUNS / a), str(RUNS / b)))
+    found = json.loads(command("compare", str(RUNS / a), str(RUNS / b), "output=json"))
     low, high = (100 * bound for bound in found["ci95"])
     print(f"{a} minus {b}: {100 * found['difference']:+.1f} points [{low:.1f}, {high:.1f}], "
           f"{found['answers_differ']} of {found['problems']} answers differ", flush=True)

@@ -1,22 +1,22 @@
 """Which policy, searcher and budget is better? compare policies=[...] searches=[...] budgets=[...], or RUN_A RUN_B.
 
 Without run directories it evaluates all of them on the same problems, beside the control (see commands/comparison.py).
-With two, of evaluations made already, it prints the paired difference as one JSON object: the accuracies, their
-difference A - B in points of 1, its 95 % bootstrap interval over problems, how many problems only one of the two
-solved, and on how many their final answers differ. With along=tokens or along=seconds the same for what stood at each
-point of a 1-2-5 series; those intervals hold one point at a time.
+With two, of evaluations made already, it tells the paired difference: the accuracies, their difference A - B with its
+95 % bootstrap interval over problems, how many problems only one of the two solved, and on how many their final answers
+differ. With along=tokens or along=seconds the same for what stood at each point of a 1-2-5 series; those intervals hold
+one point at a time. output=json prints it as one object, with accuracies and differences in points of 1.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
 
-from commands.errors import BadInput, shorten, whole
+from commands.errors import BadInput, plain, shorten, whole
 from commands.statistics import Floats, band, bootstrap_weights, paired
 from commands.traces import Run, find_runs
 from commands.traces import take_run_dirs as take_words
@@ -47,11 +47,36 @@ def run(cfg: DictConfig, run_dirs: Sequence[str]) -> int:
     samples, seed = whole("samples", cfg.samples), whole("seed", cfg.seed, 0)
     if cfg.along not in (None, *ALONG):
         raise BadInput(f"along={shorten(str(cfg.along))} cannot be; allowed: {', '.join(ALONG)}")
+    if cfg.output not in ("text", "json"):
+        raise BadInput(f"there is no output {shorten(str(cfg.output))} of two runs; allowed: text, json")
     found = compare(runs[0], runs[1], samples, seed)
     if cfg.along is not None:
         found["along"] = compare_along(runs[0], runs[1], cfg.along, samples, seed)
-    print(json.dumps(found))
+    print(json.dumps(found) if cfg.output == "json" else tell(found))
     return 0
+
+
+def tell(found: Mapping[str, Any]) -> str:
+    """What `compare` and `compare_along` found, in lines for people."""
+    lines = [
+        plain(f"{found['domain']} {found['split']}, {found['problems']} problems"),
+        *(f"{side.upper()}: {plain(found[side])}, {plain(budget)}: {100 * found[f'accuracy_{side}']:.1f} % solved, "
+          f"{found[f'only_{side}']} by it alone" for side, budget in zip("ab", found["budgets"], strict=True)),
+        f"A - B: {_points(found)} (points, 95 % interval), "
+        + ("which excludes zero" if found["excludes_zero"] else "which does not exclude zero")
+        + f"; {found['answers_differ']} of {found['problems']} answers differ",
+    ]
+    if along := found.get("along"):
+        lines += ["", f"{along['axis']:>10}  {'A [%]':>6}  {'B [%]':>6}  A - B [points]"]
+        lines += [f"{point[along['axis']]:>10g}  {100 * point['accuracy_a']:>6.1f}  {100 * point['accuracy_b']:>6.1f}  "
+                  f"{_points(point)}" for point in along["points"]]
+    return "\n".join(lines)
+
+
+def _points(of: Mapping[str, Any]) -> str:
+    # + 0.0: without it a bound that is a rounding error below zero would be written -0.0
+    difference, low, high = (round(100 * each, 1) + 0.0 for each in (of["difference"], *of["ci95"]))
+    return f"{difference:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def compare(a: Run, b: Run, samples: int, seed: int) -> dict[str, Any]:

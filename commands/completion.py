@@ -37,18 +37,39 @@ _system2_engine() {
 }
 complete -o default -o bashdefault -F _system2_engine python python3
 """
-ZSH = f"""
-autoload -U +X compinit bashcompinit && compinit && bashcompinit
-{BASH.strip()}
+ZSH = """
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+_system2_engine() {
+    local line
+    local -a found
+    if [[ "${words[2]}" == *run_experiment.py ]] && (( CURRENT > 2 )); then
+        line="${(j: :)words[1,CURRENT-1]} $QIPREFIX$PREFIX"
+        found=("${(@f)$("${words[1]}" "${words[2]}" completion words "$line" 2>/dev/null)}")
+    fi
+    found=(${found:#})
+    if (( ! $#found )); then
+        if [[ "${words[2]}" != *run_experiment.py ]] && (( $+functions[_python] )); then _python; else _default; fi
+        return
+    fi
+    compadd -S '' -- ${(M)found:#*[=./]}
+    compadd -- ${found:#*[=./]}
+}
+compdef _system2_engine python python3
 """
 FISH = """
+function __system2_engine_is_typed
+    string match -q '*run_experiment.py' -- (commandline -cpo)[2]
+end
 function __system2_engine
     set -l words (commandline -cpo)
-    string match -q '*run_experiment.py' -- $words[2]; or return
-    $words[1] $words[2] completion words (commandline -cp | string collect) 2>/dev/null
+    set -l found ($words[1] $words[2] completion words (commandline -cp | string collect) 2>/dev/null)
+    if set -q found[1]
+        string join \\n -- $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c python -a '(__system2_engine)'
-complete -c python3 -a '(__system2_engine)'
+complete -c python -c python3 -f -n __system2_engine_is_typed -a '(__system2_engine)'
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
@@ -64,7 +85,8 @@ def take_words(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 def run(cfg: DictConfig, shell: str | None = None, line: str | None = None) -> int:
     if line is not None:
-        print(*candidates(line), sep="\n")
+        for each in candidates(line):  # no line at all where there are none: an empty one would count as an offer
+            print(each)
         return 0
     if shell not in SCRIPTS:
         given = "a shell is missing" if shell is None else f"there is no shell {shorten(shell)}"

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from commands.errors import REFUSALS, BadInput, one_line
+from commands.helping import explain
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
@@ -66,6 +67,8 @@ def launch(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
     try:
         words, rest = command.take_words(arguments) if hasattr(command, "take_words") else ({}, list(arguments))
         options = _read_options(name, rest)
+        if options.help:
+            print(explain(name, options.overrides), end="\n\n", flush=True)
         code = _under_hydra(name, options, lambda cfg: command.run(cfg, **words), refusals)
     except BrokenPipeError:
         # The reader of our output has left; nothing more may be flushed into the pipe.
@@ -169,7 +172,8 @@ def _explain(name: str, options: Namespace, error: Exception) -> str:
 
     text = str(error)
     if unknown := re.search(r"Could not override '([^'/]+)'", text):
-        return _unknown_option(name, options, unknown[1])
+        # Of a value such as {mine: 1} a part may be what is unknown.
+        return _unknown_option(name, options, unknown[1], getattr(error.__cause__, "full_key", None) or unknown[1])
     if missing := re.search(r"Could not find '([^'/]+)/([^']*)'", text):
         listed = text.partition("Available options in")[2].partition("Config search path")[0]
         names = [line.strip() for line in listed.splitlines()[1:]]
@@ -183,19 +187,19 @@ def _explain(name: str, options: Namespace, error: Exception) -> str:
     return first
 
 
-def _unknown_option(name: str, options: Namespace, key: str) -> str:
-    """Compose without the unknown option to tell what there is in its place."""
+def _unknown_option(name: str, options: Namespace, given: str, key: str) -> str:
+    """Compose without the option that was given to tell what there is in place of the unknown key."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import DictConfig, OmegaConf
 
-    others = [option for option in options.overrides if option.split("=")[0].lstrip("+~") != key]
+    others = [option for option in options.overrides if option.split("=")[0].lstrip("+~") != given]
     if options.config_dir:
         others.append(f"hydra.searchpath=[file://{Path(options.config_dir).resolve()}]")
     parent, _, leaf = key.rpartition(".")
-    if (ROOT / "conf" / key).is_dir():
-        names = sorted(path.stem for path in (ROOT / "conf" / key).glob("*.yaml"))
-        return f"{key} is chosen by name; allowed: {', '.join(names)}"
+    if (ROOT / "conf" / given).is_dir():
+        names = sorted(path.stem for path in (ROOT / "conf" / given).glob("*.yaml"))
+        return f"{given} is chosen by name; allowed: {', '.join(names)}"
     try:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             cfg = compose(name, overrides=others)

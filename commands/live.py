@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from commands.errors import plain, shorten
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
 ROWS = 20
 BAR = 40
+
+
+@contextmanager
+def loading(enabled: bool) -> Iterator[None]:
+    """Says, while it is entered, what is being waited for, and leaves nothing behind."""
+    if not enabled:
+        yield
+        return
+    from rich.console import Console
+
+    with Console().status("loading the policy ..."):
+        yield
 
 
 class Live:

@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from policy.pretrain import Progress
 
 
+_NUMBERS = ("countdown", "game24")
+# How demonstrations come about, by the beginnings of the names of domains.
+_NOTES = {
+    _NUMBERS: """  Countdown and Game of 24 are hindsight: random legal steps whose result names the target (for
+  Game of 24, those whose result is 24 are kept); no solver is involved.
+""",
+    ("arithmetic", "equations"): "  Arithmetic and equations are written out in random decompositions.\n",
+}
+_PUZZLES = """, and the 100 Game of 24 puzzles of the Tree-of-Thoughts paper
+  (Yao et al. 2023), under every setting"""
+
+
 @dataclass(frozen=True)
 class Report:
     """Accuracies on validation problems of one domain, without search; each in [0, 1]."""
@@ -31,6 +43,9 @@ def model_card(config: Mapping[str, Any], progress: Progress, parameters: int, r
     rows = "\n".join(f"| {r.domain} | {r.problems} | {r.greedy:.1%} | {r.sampled:.1%} | {r.any_of_samples:.1%} |"
                      for r in reports)
     samples = reports[0].samples if reports else 0
+    learned = {name for phase in phases for name in phase["demonstrations"]}
+    notes = "".join(note for families, note in _NOTES.items() if any(name.startswith(families) for name in learned))
+    puzzles = _PUZZLES if any(name.startswith(_NUMBERS) for name in learned) else ""
     outcomes = ", ".join(f"{name} {count} x {each}" for name, (count, each) in config["outcomes"].items())
     optimisation = config["optimisation"]
     imitation = sum(phase["schedule"]["steps"] for phase in phases)
@@ -51,11 +66,8 @@ and writes one thought a line. `value_head.safetensors` estimates P(a rollout fr
 
 - Demonstrations: {shares}
   (shares of the sequences in each phase), drawn afresh for every step, from training splits only.
-  Countdown and Game of 24 are hindsight: random legal steps whose result names the target (for Game of 24, those whose
-  result is 24 are kept); no solver is involved. Arithmetic and equations are written out in random decompositions.
-- Outcomes: {outcomes} (training problems x rollouts of the policy itself).
-- Held out: validation and test splits by content hash, and the 100 Game of 24 puzzles of the Tree-of-Thoughts paper
-  (Yao et al. 2023), under every setting.
+{notes}- Outcomes: {outcomes} (training problems x rollouts of the policy itself).
+- Held out: validation and test splits by content hash{puzzles}.
 
 ## Training
 

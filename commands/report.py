@@ -24,8 +24,9 @@ __all__ = ["run", "take_words"]
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:last-child, td:last-child { text-align: left; white-space: normal; min-width: 16rem; }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid #ddd; text-align: right; font-size: 13px; }
+td { white-space: nowrap; }
+th:last-child, td:last-child { text-align: left; white-space: normal; min-width: 13rem; }
 img { max-width: 100%; }
 pre { background: #f5f5f5; padding: .7rem; overflow-x: auto; }
 .good { color: #00724f; } .bad { color: #a33; }
@@ -150,9 +151,9 @@ def _attempts(attempts: Sequence[Mapping[str, Any]]) -> str:
                   if version != attempts[0]["versions"].get(name)}
         versions = ", ".join(f"{name} {version}" for name, version in others.items()) or "the same"
         rows.append([_text(cell) for cell in (
-            each["started"], each.get("ended", "unknown"), str(each["git"]["revision"]),
-            "" if each is attempts[0] else versions, " ".join(each["command_line"]), _status(each))])
-    return "<h3>Attempts</h3>" + _table(("started", "ended", "revision", "other versions", "command", ""), rows)
+            each["started"], each.get("ended", "unknown"), str(each["git"]["revision"])[:12],
+            "" if each is attempts[0] else versions, _status(each), " ".join(each["command_line"]))])
+    return "<h3>Attempts</h3>" + _table(("started", "ended", "revision", "other versions", "", "command"), rows)
 
 
 def _status(manifest: Mapping[str, Any]) -> str:

@@ -43,6 +43,7 @@ def run(cfg: DictConfig) -> int:
                            "api_keys_file or api_keys_variable, or allow_open=true")
         logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         logging.getLogger("serve").setLevel(logging.INFO)
+        logging.getLogger("serve").info("loading the policy")
         with Engine(cfg) as engine:
             engine.warm()
             hosts = {"127.0.0.1", "localhost", "[::1]", cfg.host.lower()} if here and not keys else None
@@ -52,7 +53,8 @@ def run(cfg: DictConfig) -> int:
             address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
             def ready() -> None:
-                print(f"serving {settings.model} on {address}/v1 ({'API keys' if keys else 'no API key'})", flush=True)
+                print(f"serving {settings.model} on {address}/v1 ({'API keys' if keys else 'no API key'}); "
+                      f"watch it think at {address}/", flush=True)
 
             asyncio.run(run_server(app, sock, settings, ready))
     return 0

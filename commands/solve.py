@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands.compose import Config, Guesser, close, given_domain, load_policy, load_searcher, needs_domain
 from commands.errors import BadInput, no_more_interrupts, one_line, plain, shorten, whole
-from commands.live import Live
+from commands.live import Live, loading
 from commands.manifest import claim, describe, now, write_atomically, write_json
 from commands.task import Poser, Task, as_object
 from commands.think import Observed, together
@@ -62,14 +62,16 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
     tasks = _Reader(cfg).one(problem) if source is None else _Reader(cfg).file(Path(source))
     searcher = load_searcher(cfg.search)
     film = None if cfg.tree is None else _film(cfg, searcher, tasks[0], source)
-    policies = _load_policies(cfg, tasks)
+    in_terminal = cfg.output == "text" and sys.stdout.isatty()
+    with loading(in_terminal):
+        policies = _load_policies(cfg, tasks)
     for policy in policies:
         fits(budget, policy)
     shared = None if source is None else budget.start()
     report = _Report(cfg, tasks)
     interrupted = False
     try:
-        with Live(tasks, budget, enabled=cfg.output == "text" and sys.stdout.isatty()):
+        with Live(tasks, budget, enabled=in_terminal):
             asyncio.run(_think(tasks, searcher, budget, shared, cfg.seed, report, film))
     except KeyboardInterrupt:
         no_more_interrupts()

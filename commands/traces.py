@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from commands.errors import BadInput
+from commands.errors import BadInput, shorten
 from commands.manifest import write_atomically
 from commands.statistics import Floats
 
@@ -115,6 +115,8 @@ def read_run(path: Path) -> Run:
         rows = pq.read_table(path / "trace.parquet", schema=TRACE).to_pylist()
         manifest["search"], manifest["policy"], manifest["domain"], manifest["split"]
     except FileNotFoundError as error:
+        if not path.exists():
+            raise BadInput(f"there is no folder {shorten(str(path))}") from error
         raise BadInput(f"{path} is no evaluation: {Path(error.filename).name} is missing") from error
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise BadInput(f"cannot read the evaluation in {path}: {str(error).splitlines()[0]}") from error

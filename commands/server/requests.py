@@ -20,8 +20,21 @@ from policy.budget import BadBudget, Budget
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
-One = Annotated[float, Field(ge=1, le=1)]
-Zero = Annotated[float, Field(ge=0, le=0)]
+
+
+def _only(value: int) -> BeforeValidator:
+    """Says what is allowed, where the bounds below, which the schema shows, would name one side of it."""
+
+    def check(given: Any) -> Any:
+        if isinstance(given, int | float) and given != value:
+            raise ValueError(f"no value but {value}, which changes nothing, can be honoured by a search")
+        return given
+
+    return BeforeValidator(check)
+
+
+One = Annotated[float, Field(ge=1, le=1), _only(1)]
+Zero = Annotated[float, Field(ge=0, le=0), _only(0)]
 No = Literal[False]
 Nothing = Annotated[list[Any], Field(max_length=0)]
 
@@ -135,7 +148,7 @@ class ChatRequest(ThinkingOptions):
     max_completion_tokens: Annotated[int, Field(ge=1, description="a cap on thinking tokens")] | None = None
     max_tokens: Annotated[int, Field(ge=1, description="the older name of max_completion_tokens")] | None = None
     verbosity: Literal["medium"] | None = None
-    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=1), _only(1)] | None = None
     frequency_penalty: Zero | None = None
     presence_penalty: Zero | None = None
     logprobs: No | None = None

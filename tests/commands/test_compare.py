@@ -68,7 +68,7 @@ def test_a_cell_is_what_evaluate_makes(run, tmp_path: Path):
     one, other = read_run(control), read_run(tmp_path / "alone")
     assert one.ids == other.ids and one.spent("tokens").tolist() == other.spent("tokens").tolist()
     assert [row["answer"] for row in one.results] == [row["answer"] for row in other.results]
-    assert run("compare", str(control), "alone").objects[0]["difference"] == 0.0
+    assert run("compare", str(control), "alone", "output=json").objects[0]["difference"] == 0.0
     assert run("plot", "here/cells", "samples=20").code == 0
 
 

@@ -126,7 +126,7 @@ def test_compare_is_paired(run, tmp_path: Path):
     make_run(tmp_path / "a", better)
     make_run(tmp_path / "b", base, policy="uniform")
     make_run(tmp_path / "c", [*base[:-1], []])
-    result = run("compare", "a", "b")
+    result = run("compare", "a", "b", "output=json")
     [said] = result.objects
     assert said["difference"] == pytest.approx(0.22) and said["only_a"] == 22 and said["only_b"] == 0
     assert said["ci95"][0] > 0 and said["excludes_zero"] is True and said["a"] == "mcts / shipped"
@@ -147,15 +147,20 @@ def test_compare_along_what_was_spent(run, tmp_path: Path):
     make_run(tmp_path / "b", list(reversed(late)))  # the same problems, in another order
     for problem, place in (("a", range(100)), ("b", reversed(range(100)))):
         rename(tmp_path / problem, [f"q{i}" for i in place])
-    [said] = run("compare", "a", "b", "along=tokens").objects
+    [said] = run("compare", "a", "b", "along=tokens", "output=json").objects
     along = said["along"]
     assert [point["tokens"] for point in along["points"]] == [10.0, 20.0, 50.0, 100.0, 200.0, 500.0]
     assert along["above_at"] == [10.0, 20.0, 50.0] and along["below_at"] == [100.0, 200.0, 500.0]
     assert along["points"][0]["difference"] == 0.5 and along["points"][-1]["difference"] == pytest.approx(-0.3)
     # Paired by problem: all that the one solves the other does too, so 30 differ and no more.
     assert along["points"][-1]["ci95"] == pytest.approx([-0.39, -0.21], abs=0.03)
-    assert [point["seconds"] for point in run("compare", "a", "b", "along=seconds").objects[0]["along"]["points"]] == [
-        0.1, 0.2, 0.5, 1.0, 2.0, 5.0]  # fmt: skip
+    [said] = run("compare", "a", "b", "along=seconds", "output=json").objects
+    assert [point["seconds"] for point in said["along"]["points"]] == [0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
+    told = run("compare", "a", "b", "along=tokens").out.splitlines()
+    assert told[1].startswith("A: mcts / shipped, ") and told[1].endswith(": 60.0 % solved, 0 by it alone")
+    assert told[2].endswith(": 90.0 % solved, 30 by it alone") and told[3].startswith("A - B: -30.0 [-")
+    assert "which excludes zero" in told[3]
+    assert [line.split()[0] for line in told[6:]] == ["10", "20", "50", "100", "200", "500"]
     assert "allowed: tokens, seconds" in run("compare", "a", "b", "along=words").complaint
 
 
@@ -171,11 +176,14 @@ def test_bad_runs_get_one_line(run, tmp_path: Path):
     make_run(tmp_path / "short", ANSWERS[:2])
     assert "share 2 of 4 and 2" in run("compare", "a", "short").complaint
     assert "two run directories" in run("compare", "a").complaint
-    assert "manifest.json is missing" in run("plot", "nowhere").complaint
+    assert "there is no folder 'nowhere'" in run("plot", "nowhere").complaint
+    (tmp_path / "empty").mkdir()
+    assert "manifest.json is missing" in run("plot", "empty").complaint
     assert "plot needs the directories" in run("plot").complaint
     assert "samples" in run("plot", "a", "samples=abc").complaint
     assert "at least 1" in run("plot", "a", "samples=0").complaint
     assert "seed" in run("compare", "a", "a", "seed=-1").complaint
+    assert "allowed: text, json" in run("compare", "a", "a", "output=markdown").complaint
     (tmp_path / "a/trace.parquet").write_bytes(b"PAR1 half a file")
     assert "cannot read the evaluation in a" in run("plot", "a").complaint
     (tmp_path / "short/manifest.json").write_text(json.dumps({"search": "mcts"}))

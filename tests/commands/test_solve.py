@@ -146,7 +146,7 @@ def test_multirun_solves_the_same_problem_with_each(run, tmp_path: Path):
 
 
 def test_help_and_cfg_are_hydras_own(run):
-    assert "search: " in run("solve", "--help").out
+    assert "search: " in run("solve", "--help").out  # what ours says before it is in test_helping.py
     result = run("solve", "--cfg", "job", "policy=counting", "search=sweep")
     assert result.code == 0 and "budget: 10s" in result.out
     assert (
@@ -170,6 +170,7 @@ def test_help_and_cfg_are_hydras_own(run):
         (["domain=gues"], ["'gues'", "guess"]),
         (["search=mtcs"], ["'mtcs'", "sweep"]),
         (["policy=missing"], ["there is no policy in nowhere", "pretrain"]),
+        (["domains={gmae24: x}"], ["'domains.gmae24'", "did you mean 'game24'"]),
         (["search.puase=1"], ["'search.puase'", "did you mean 'pause'", "fails_at"]),
         (["+search.puase=1"], ["puase"]),
         (["+extra=1"], ["+extra=1"]),

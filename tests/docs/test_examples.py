@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,3 +68,20 @@ def test_what_it_does_not_read() -> None:
     assert CHANGE.parse("4 9 10 13") is None
     with pytest.raises(BadProblem):
         CHANGE.parse("pay 63 with 0 in 6 coins")
+
+
+@pytest.mark.heavy
+def test_its_policy_can_be_trained(tmp_path: Path) -> None:
+    """As the tutorial says, for a few steps."""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "run_experiment.py", "pretrain", "--config-dir", "examples/conf", "--config-name",
+         "pretrain_change", f"run_dir={tmp_path / 'run'}", "imitation.all.schedule.steps=3",
+         "imitation.all.schedule.warmup=1", "valuing.schedule.steps=2", "outcomes.change=[4,2]",
+         "report={problems: 2, samples: 1}"],
+        cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    policy = tmp_path / "run" / "policy"
+    assert {"model.safetensors", "value_head.safetensors", "README.md"} <= {path.name for path in policy.iterdir()}
+    card = (policy / "README.md").read_text()
+    assert "change 100%" in card and "Game of 24" not in card  # it has never seen one
