@@ -9,11 +9,14 @@ LISTED := $(BIN)/python -c "import sys, tomllib; project = tomllib.load(open('py
   print(*{**project, **project['optional-dependencies']}[sys.argv[1]], sep='\n')"
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --constraint constraints.txt
 RUN := $(BIN)/python run_experiment.py
+# Tests in so many processes; who is done takes over what another has yet to do.
+WORKERS ?= 2
+TESTS := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo bench docs test check lint types floors heavy python clean
+.PHONY: help demo bench docs test check lint types floors heavy alone python clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,12 +35,12 @@ docs: $(VENV)/.develops ## build the documentation site into build/docs
 	@echo "  $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs 8001"
 
 # One thread a process: the models of the tests are tiny, and more threads than free cores are very slow.
-test heavy: export OMP_NUM_THREADS ?= 1
+test heavy alone: export OMP_NUM_THREADS ?= 1
 
 test: $(VENV)/.develops ## run the default tests (no GPU, no network; minutes)
-	$(BIN)/python -m pytest
+	$(TESTS)
 
-check: lint types floors test heavy ## everything a change must pass: lint, types, floors, all tests
+check: lint types floors test heavy alone ## everything a change must pass: lint, types, floors, all tests
 
 lint: $(VENV)/.develops ## ruff
 	$(BIN)/ruff check .
@@ -49,7 +52,10 @@ floors: $(VENV)/.develops ## imports point downwards only (import-linter)
 	$(BIN)/lint-imports
 
 heavy: $(VENV)/.gym ## the tests that take longer
-	$(BIN)/python -m pytest -m heavy
+	$(TESTS) -m "heavy and not alone"
+
+alone: $(VENV)/.gym ## those of them that are disturbed by others
+	$(BIN)/python -m pytest -m "heavy and alone"
 
 clean: ## remove the virtual environment and all caches (runs/ stays)
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

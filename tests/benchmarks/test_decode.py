@@ -76,6 +76,7 @@ def test_guesses_save_passes_and_change_no_answer(tmp_path: Path) -> None:
     assert row["pass_ratio"] > 1.1
 
 
+@pytest.mark.alone
 @pytest.mark.heavy
 @pytest.mark.timeout(900)
 def test_no_ratio_is_below_half_of_its_target() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks.decode.models import SHAPES, Shape
+from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.checks import drawn_alike, static_and_eager
 from benchmarks.gpu.figures import Load, step_bytes
 from benchmarks.gpu.made import made
@@ -50,10 +51,12 @@ def test_the_whole_script_without_a_gpu_and_without_ray() -> None:
     assert found["tokens/s, tree decoder to batched generate"]["generate"] > 0
 
 
-def test_without_a_gpu_it_says_so() -> None:
-    done = run()
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.count("\n") == 1 and "no GPU" in done.stderr
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks.gpu"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main() == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1 and "no GPU" in told.err
 
 
 class Forgetful(Products):

@@ -86,7 +86,7 @@ def test_failures_are_counted_apart(run, tmp_path: Path):
 @pytest.mark.heavy
 @pytest.mark.parametrize("killed_by", [signal.SIGKILL, signal.SIGINT])
 def test_the_same_command_goes_on(run, tmp_path: Path, killed_by: signal.Signals):
-    slow = ("compare", *FAKES[:2], "searches={slow: {search: sweep, pause: 0.04}}", "budgets=[20tok]", "split=twenty",
+    slow = ("compare", *FAKES[:2], "searches={slow: {search: sweep, pause: 0.02}}", "budgets=[20tok]", "split=twenty",
             "concurrent=1", "samples=50", "control=false", "run=killed")
     process = start(tmp_path, *slow, "--config-dir", str(HERE / "conf"))
     journal = tmp_path / "killed" / "journal" / "0"

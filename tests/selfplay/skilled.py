@@ -127,7 +127,7 @@ def loop(
     store = Store(str(folder / "store"))
     player = Player({"countdown": domain}, policy or Skilled(), MCTS(), Budget(tokens=TOKENS), lines=2, concurrent=8)
     learner: Any = FakeLearner(skills)
-    return Generations(folder, Plan(generations or len(skills), problems, match_problems=60, gate=gate), Parts(
+    return Generations(folder, Plan(generations or len(skills), problems, match_problems=24, gate=gate), Parts(
         LocalPool(player, store, batch=4), store, [domain], Curriculum(), Replay(), learner, version, TOKENS,
         {phase: 1.0 for phase in Phase}, lines=2, proposals=proposals, demonstrating=[domain],
     ), run="run", seed=3, tell=tell)  # fmt: skip

@@ -158,7 +158,7 @@ def test_a_reward_that_breaks_in_a_match_is_not_the_candidates_fault(tmp_path: P
     def pull(event: Event) -> None:
         nonlocal matched
         matched += event.kind == "match"
-        Late.broken = matched >= 70  # in the second side, the candidate's
+        Late.broken = matched >= 30  # in the second side, the candidate's
 
     with pytest.raises(BrokenReward):
         loop(tmp_path, [0.6], domain=Late("countdown", [3], 1, 9, 5, 30), tell=pull).run()

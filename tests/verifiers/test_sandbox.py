@@ -137,8 +137,9 @@ def test_randomness_differs_from_job_to_job(sandbox: Sandbox) -> None:
 
 def test_limits_are_those_of_the_job_and_not_of_a_queue(sandbox: Sandbox) -> None:
     """More hanging jobs than places: each still gets all its time, and no more."""
-    with ThreadPoolExecutor(40) as pool:
-        outcomes = list(pool.map(lambda _: sandbox.run(Call.of(HANG, "f"), Limits(cpu_seconds=0.1)), range(40)))
+    jobs = 6 * len(os.sched_getaffinity(0))  # of two lanes each has two places for a core
+    with ThreadPoolExecutor(jobs) as pool:
+        outcomes = list(pool.map(lambda _: sandbox.run(Call.of(HANG, "f"), Limits(cpu_seconds=0.1)), range(jobs)))
     assert {outcome.kind for outcome in outcomes} == {Kind.TIMEOUT}
     assert all(0.1 <= outcome.cpu_seconds < 0.5 for outcome in outcomes)
 

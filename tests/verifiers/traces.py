@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 PLACES = ("/dev/shm", ".")  # /tmp is everybody's: there, what jobs own
+RUNNERS = ("pytest", "hypothesis")  # what they keep in the working directory is no job's
 JOBS_UID = 1 << 30
 
 
@@ -48,11 +49,11 @@ def read(path: str) -> Any:
         return None
 
 
-def listed(path: str) -> Any:
+def listed(path: str) -> set[str]:
     try:
-        return sorted(name for name in os.listdir(path) if "pytest" not in name)
+        return {name for name in os.listdir(path) if not any(runner in name for runner in RUNNERS)}
     except OSError:
-        return None
+        return set()
 
 
 def owner(path: str) -> int:
@@ -62,23 +63,35 @@ def owner(path: str) -> int:
         return -1  # somebody else has just removed it
 
 
+def numbers(path: str, column: int, titles: int = 0) -> set[str]:
+    """Who is in a table of the kernel's."""
+    return {line.split()[column] for line in (read(path) or "").splitlines()[titles:]}
+
+
 def snapshot(*pids: int) -> dict[str, Any]:
-    """Everything there is now: of this process, and of these others."""
+    """Everything there is now: of this process, and of these others.
+
+    What the whole machine shares is a set: other tests may be making and removing such things at the same time.
+    """
     own = os.getpid()
     seen: dict[str, Any] = {f"descriptors of {pid}": len(os.listdir(f"/proc/{pid}/fd")) for pid in (own, *pids)}
     seen |= {f"mounts of {pid}": read(f"/proc/{pid}/mountinfo") for pid in (own, *pids)}
     seen |= {f"files in {place}": listed(place) for place in PLACES}
-    seen["files of jobs"] = sorted(name for name in os.listdir("/tmp") if owner(f"/tmp/{name}") >= JOBS_UID)
-    seen |= {f"shared {kind}": read(f"/proc/sysvipc/{kind}") for kind in ("shm", "msg", "sem")}
-    return seen | {"processes": sorted(children(own)), "keys": read("/proc/keys")}
+    seen["files of jobs"] = {name for name in os.listdir("/tmp") if owner(f"/tmp/{name}") >= JOBS_UID}
+    seen |= {f"shared {kind}": numbers(f"/proc/sysvipc/{kind}", column=1, titles=1) for kind in ("shm", "msg", "sem")}
+    return seen | {"processes": sorted(children(own)), "keys": numbers("/proc/keys", column=0)}
 
 
 def difference(before: dict[str, Any], *pids: int, seconds: float = 5.0) -> dict[str, Any]:
-    """What is otherwise than before, once things have had a moment to settle: {what: (before, after)}."""
+    """What is otherwise than before, once things have had a moment to settle: {what: (before, after)}.
+
+    Of what the whole machine shares, what is new; what was there before and is gone was not ours.
+    """
     deadline = time.monotonic() + seconds
     while True:
         after = snapshot(*pids)
-        changed = {what: (before[what], after[what]) for what in before if before[what] != after[what]}
+        changed = {what: (old, after[what]) for what, old in before.items()
+                   if (after[what] - old if isinstance(old, set) else after[what] != old)}
         if not changed or time.monotonic() > deadline:
             return changed
         time.sleep(0.005)
