@@ -265,10 +265,11 @@ class _Watched(list[Answer]):
 
 
 def told(task: Task) -> Result:
-    """What came of a task that is over. Raises SearchFailed."""
-    if task.record.error is not None:
-        raise SearchFailed(one_line(task.record.error))
-    return Result(**as_object(task))
+    """What came of a task that is over. Raises SearchFailed if it failed before there was any answer."""
+    result = Result(**as_object(task))
+    if result.failure is not None and result.answer is None:
+        raise SearchFailed(result.failure)
+    return result
 
 
 def load(*options: str) -> Engine:
