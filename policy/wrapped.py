@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from policy.base import Adaptable, BadPolicy, Policy
 
@@ -21,6 +22,11 @@ class Wrapped:
         self.temperature: float = getattr(policy, "temperature", 1.0)
         self._policy = policy
         self._name = name
+
+    @property
+    def usages(self) -> tuple[Any, ...]:
+        """Those of the policy (policy/served/policy.py)."""
+        return tuple(getattr(self._policy, "usages", ()))
 
     def load_adapter(self, folder: str | Path | None) -> None:
         """See Adaptable."""
