@@ -24,6 +24,7 @@ from commands.live import Live, loading
 from commands.manifest import claim, describe, now, write_atomically, write_json
 from commands.task import Poser, Task, as_object
 from commands.think import Observed, together
+from commands.usage import as_usage, asked_of_servers, usage_in_words
 from commands.viewer.watching import Film, page_path
 from policy.base import Policy
 from policy.budget import Budget, Meter
@@ -68,7 +69,7 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
     for policy in policies:
         fits(budget, policy)
     shared = None if source is None else budget.start()
-    report = _Report(cfg, tasks)
+    report = _Report(cfg, tasks, policies)
     interrupted = False
     try:
         with Live(tasks, budget, enabled=in_terminal):
@@ -183,9 +184,10 @@ class _Report:
         code: 0 if every task said so far has an answer, else 1.
     """
 
-    def __init__(self, cfg: DictConfig, tasks: Sequence[Task]) -> None:
+    def __init__(self, cfg: DictConfig, tasks: Sequence[Task], policies: Sequence[Policy]) -> None:
         self.cfg = cfg
         self.tasks = tasks
+        self._policies = policies
         self.code = 0
         self._ready: set[int] = set()
         self._said = 0
@@ -217,11 +219,15 @@ class _Report:
         """Say what is left (the best so far, if interrupted) and write the run directory if there is one."""
         for task in self.tasks[self._said :]:
             self._say(task, interrupted)
+        used = asked_of_servers(self._policies)
+        if used is not None and self.cfg.output == "text":
+            print(f"asked of the server: {usage_in_words(used)}", flush=True)
         if self._folder is not None and self._manifest is not None:
             lines = "".join(json.dumps(as_object(task)) + "\n" for task in self.tasks)
             write_atomically(self._folder / "answers.jsonl", lambda file: file.write(lines.encode()))
             status = "interrupted" if interrupted else "finished"
-            write_json(self._folder / "manifest.json", {**self._manifest, "status": status, "ended": now()})
+            write_json(self._folder / "manifest.json", {
+                **self._manifest, **as_usage(used), "status": status, "ended": now()})
 
     def _say(self, task: Task, interrupted: bool) -> None:
         if task.record.error is not None:
@@ -230,7 +236,7 @@ class _Report:
         if said["answer"] is None:
             self.code = 1
         if self.cfg.output == "json":
-            print(json.dumps(said), flush=True)
+            print(json.dumps({**said, **as_usage(asked_of_servers(self._policies))}), flush=True)
         else:
             print(in_words(task, interrupted), flush=True)
 

@@ -45,6 +45,12 @@ class Experts:
         everybody = (self._default, *self._experts.values())
         return frozenset(decoder for policy in everybody for decoder in getattr(policy, "decoders", ()))
 
+    @property
+    def usages(self) -> tuple[Any, ...]:
+        """Those of all (policy/served/policy.py)."""
+        everybody = (self._default, *self._experts.values())
+        return tuple(usage for policy in everybody for usage in getattr(policy, "usages", ()))
+
     def close(self) -> None:
         """End what the policies keep running."""
         for policy in (self._default, *self._experts.values()):

@@ -88,6 +88,11 @@ class Tooled:
         """Those of the policy."""
         return frozenset(getattr(self._policy, "decoders", ()))
 
+    @property
+    def usages(self) -> tuple[Any, ...]:
+        """Those of the policy (policy/served/policy.py)."""
+        return tuple(getattr(self._policy, "usages", ()))
+
     def close(self) -> None:
         """End what the policy keeps running, if anything."""
         if hasattr(self._policy, "close"):

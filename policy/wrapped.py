@@ -23,6 +23,11 @@ class Wrapped:
         self._policy = policy
         self._name = name
 
+    @property
+    def usages(self) -> tuple[Any, ...]:
+        """Those of the policy (policy/served/policy.py)."""
+        return tuple(getattr(self._policy, "usages", ()))
+
     def load_adapter(self, folder: str | Path | None) -> None:
         """See Adaptable."""
         if not isinstance(self._policy, Adaptable):

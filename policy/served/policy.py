@@ -99,6 +99,11 @@ class Served:
             raise
         self.version = self._name()
 
+    @property
+    def usages(self) -> tuple[Usage]:
+        """Its own; policies around others tell those of all."""
+        return (self.usage,)
+
     async def propose(
         self, state: State, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int = 0
     ) -> list[Thought]:
