@@ -61,7 +61,7 @@ class Decoder(Protocol):
 
 
 class SearchFailed(RuntimeError):
-    """Policy, judge or searcher failed; says what did, in one line."""
+    """Policy, judge or searcher failed before there was an answer; says what did, in one line."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Result:
         seconds, tokens, simulations: spent.
         thoughts: the line of thought that led to the answer; untrusted.
         policy: the version.
+        failure: what failed in policy, judge or searcher after this answer, in one line; None if nothing did.
     """
 
     problem: str
@@ -88,6 +89,7 @@ class Result:
     simulations: int
     thoughts: list[str]
     policy: str
+    failure: str | None
 
 
 class Engine:

@@ -50,11 +50,13 @@ class Told:
     thoughts: Annotated[list[str], Field(description="the line of thought that led to the answer")]
     domain: Annotated[str, Field(description="the kind of problem it was read as")]
     spent: Spent
+    failed: Annotated[bool, Field(description="something failed after the answer, and the thinking ended early")]
 
     @classmethod
     def of(cls, result: Result) -> Told:
         spent = Spent(result.seconds, result.tokens, result.simulations)
-        return cls(result.answer, result.verified, result.confidence, result.thoughts, result.domain, spent)
+        return cls(result.answer, result.verified, result.confidence, result.thoughts, result.domain, spent,
+                   result.failure is not None)
 
 
 def run(cfg: DictConfig) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from commands.compose import Guesser, pose
-from commands.errors import BadInput, shorten
+from commands.errors import BadInput, one_line, shorten
 from commands.think import Attempt, Observed, attempt
 from policy.budget import Meter
 from search.base import Searcher
@@ -94,4 +94,5 @@ def as_object(task: Task) -> dict[str, Any]:
         "simulations": record.simulations,
         "thoughts": list(final.thoughts) if final is not None else [],
         "policy": task.policy.version,
+        "failure": None if record.error is None else one_line(record.error),
     }

@@ -18,7 +18,7 @@ class Thinking(BaseModel):
     """What came of the thinking: an extension, OpenAI's objects have no field for it.
 
     `answer` is null if there is none; `verified` says that it was proved without a reference; `seconds` do not include
-    `queue_seconds`.
+    `queue_seconds`; `failed`: something failed after the answer, and the thinking ended early.
     """
 
     answer: str | None
@@ -31,6 +31,7 @@ class Thinking(BaseModel):
     simulations: int
     thoughts: list[str]
     policy: str
+    failed: bool
 
 
 class TokensDetails(BaseModel):

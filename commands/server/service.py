@@ -49,7 +49,7 @@ class Outcome:
             "answer": result.answer, "verified": result.verified, "confidence": result.confidence,
             "domain": result.domain, "seconds": result.seconds, "queue_seconds": round(self.queued, 6),
             "tokens": result.tokens, "simulations": result.simulations, "thoughts": result.thoughts,
-            "policy": result.policy,
+            "policy": result.policy, "failed": result.failure is not None,
         }  # fmt: skip
 
 
@@ -76,6 +76,8 @@ class Session:
                     said += in_words(answer)
                     yield in_words(answer)
             result = told(task)
+            if result.failure is not None:
+                failed(SearchFailed(result.failure))  # for the log: the client gets the answer that stood
         except SearchFailed as error:
             raise failed(error) from error
         cap = ask.budget.tokens is not None and task.meter.tokens_left < task.policy.max_thought_tokens

@@ -171,10 +171,10 @@ async def events(engine: Engine, asked: Asked) -> AsyncGenerator[dict[str, Any]]
         async for delta in watcher.deltas(thinking):
             yield {"type": "delta", **delta}
         await thinking
-        if task.record.error is None:
-            yield {"type": "end", "result": asdict(told(task))}
-        else:
+        if task.record.error is not None:
             yield {"type": "error", "message": str(failed(SearchFailed(task.record.error)))}
+        with suppress(SearchFailed):
+            yield {"type": "end", "result": asdict(told(task)) | {"failure": None}}  # it may quote a model
     finally:
         thinking.cancel()
         await asyncio.gather(thinking, return_exceptions=True)

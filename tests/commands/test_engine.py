@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from commands import engine as module
 from commands.engine import Engine, SearchFailed, composed, load
 from commands.errors import BadInput
-from policy.base import Policy
+from policy.base import Policy, Thought
 from policy.budget import BadBudget
 from search.thinking import Thinking
 
@@ -80,6 +81,24 @@ async def test_a_search_that_fails_says_so(engine: Engine) -> None:
     task.policy._policy = broken
     with pytest.raises(SearchFailed, match="OSError: no more water"):
         await engine.run(task)
+
+
+async def test_a_search_that_fails_late_keeps_the_answer_that_stood(engine: Engine) -> None:
+    task = engine.task("What is 17 * 24?", budget="60s")  # no answer is ever proved
+    given, calls = task.policy._policy, count()
+
+    class Breaking:
+        version, max_thought_tokens = given.version, given.max_thought_tokens
+
+        async def propose(self, *inputs: Any, **more: Any) -> list[Thought]:
+            if next(calls) > 40:
+                raise OSError("no more water")
+            return await given.propose(*inputs, **more)
+
+    task.policy._policy = Breaking()
+    result = await engine.run(task, search="best_of_n")
+    assert result.answer is not None and result.answer == task.record.answers[-1].text
+    assert result.failure == "OSError: no more water" and not result.verified
 
 
 @pytest.mark.parametrize("policy", ["uniform", "shipped"])

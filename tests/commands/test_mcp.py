@@ -62,7 +62,7 @@ async def test_a_client_thinks_over_stdio() -> None:
         found = await client.call_tool("think", {"problem": "1 2 3 4", "budget": "5000tok"})
         told = found.structured_content or {}
         assert not found.is_error and told["verified"] and told["domain"] == "game24"
-        assert set(told) == {"answer", "verified", "confidence", "thoughts", "domain", "spent"}
+        assert set(told) == {"answer", "verified", "confidence", "thoughts", "domain", "spent", "failed"}
         assert set(told["spent"]) == {"seconds", "tokens", "simulations"} and len(told["thoughts"]) == 3
         assert json.loads(text(found)) == told
         slow = {"problem": LONG, "budget": "2s", "search": "best_of_n"}

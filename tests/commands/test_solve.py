@@ -20,6 +20,7 @@ KEYS = [
     "simulations",
     "thoughts",
     "policy",
+    "failure",
 ]
 
 WORDS = [
