@@ -89,6 +89,7 @@ def test_json_holds_exactly_the_promised_keys_in_order(run):
         "simulations": 4,
         "thoughts": ["3"],
         "policy": "counting-1",
+        "failure": None,
     }
     assert 0 < said["seconds"] < 5
 
