@@ -35,12 +35,14 @@ from commands.errors import REFUSALS, BadInput, no_more_interrupts, one_line, sh
 from commands.manifest import alone, binding, reopen
 from commands.narrator import Narrator
 from commands.players import Pupil, players, pupil
+from commands.usage import Counted, Ledger
 from policy.budget import Budget
 from verifiers.base import BadProblem, Domain
 
 if TYPE_CHECKING:
     from selfplay.followers import Followers
     from selfplay.generations import Generations
+    from selfplay.pool import Pool
     from selfplay.settings import Settings
     from selfplay.state import Phase
     from selfplay.store import Store
@@ -80,16 +82,17 @@ def run(cfg: DictConfig) -> int:
                 following = loop(None, ends)
                 cast("Followers", following.parts.followers).follow(following.train)
             return 0
-        return _attempt(cfg, settings, folder, config, run_id, loop)
+        return _attempt(cfg, settings, folder, config, run_id, loop, taught.ledger)
 
 
 def _attempt(
     cfg: DictConfig, settings: Settings, folder: Path, config: dict[str, Any], run_id: str,
-    make_loop: Callable[[Narrator, ExitStack], Generations],
+    make_loop: Callable[[Narrator, ExitStack], Generations], ledger: Ledger,
 ) -> int:  # fmt: skip
     """Go on with the run in a folder; see `run`."""
     with alone(folder), ExitStack() as ends:
         attempt = reopen(folder, config, cfg.seed, FREE, hours="GPU" if settings.gpus else "CPU")
+        attempt.counting = ledger.total
         try:
             narrator = ends.enter_context(Narrator(_scalars(cfg.scalars, folder, run_id)))
             with _refusals():
@@ -124,8 +127,8 @@ def _loop(
     if narrator is not None:
         _sweep(folder)
     store = _store(settings, folder, run_id)
-    pool = Idle() if narrator is None else ends.enter_context(
-        closing(players(cfg, settings, ladder, budgets, store, taught)))
+    pool: Pool = Idle() if narrator is None else Counted(ends.enter_context(
+        closing(players(cfg, settings, ladder, budgets, store, taught))), taught.ledger)
     import torch
 
     from selfplay.generations import Generations, Parts

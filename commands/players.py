@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +15,7 @@ from commands.batch import as_json
 from commands.compose import close, make, without_experts
 from commands.crew import ConfigFactory
 from commands.errors import BadInput, shorten
+from commands.usage import Ledger
 from policy.budget import Budget
 from verifiers.base import Domain
 
@@ -38,6 +39,7 @@ class Pupil:
         writing: how problems and thoughts are written for them, when they play too.
         version: of the policy that wears an adapter, as it calls itself when it plays.
         server: where it plays, if not here.
+        ledger: what servers were asked for by all who play; the curves, which come later, count for themselves.
     """
 
     base: Path
@@ -45,6 +47,7 @@ class Pupil:
     writing: Writing
     version: Callable[[Path | None], str]
     server: Served | None = None
+    ledger: Ledger = field(default_factory=Ledger)
 
     def close(self) -> None:
         """Leave the server."""
@@ -69,7 +72,7 @@ def pupil(cfg: DictConfig) -> Pupil:
     if config.value_head is not None:
         raise BadInput("improve learns the value head beside the adapter; policy.value_head must be null")
     base, start = _weights(str(config.path), config.adapter, whole)
-    said = {field: config[field] for field in _writing_fields() if field in config}
+    said = {name: config[name] for name in _writing_fields() if name in config}
     return Pupil(base, start, _writing(said), naming(base))
 
 
@@ -79,6 +82,8 @@ def _elsewhere(cfg: DictConfig, whole: bool) -> Pupil:
     if cfg.training.base is None:
         raise BadInput("the policy that plays has no weights here to be trained; allowed: training.base=FOLDER, a copy "
                        "of those that its server has loaded")
+    if cfg.selfplay.get("layout") == "shared":
+        raise BadInput("a server's model is shared by all who play; allowed: selfplay=replica, selfplay=local")
     if whole:
         raise BadInput("a server loads LoRA adapters only; allowed: training=lora")
     base, start = _weights(str(cfg.training.base), config.adapter, whole)
@@ -127,7 +132,7 @@ def _weights(path: str, adapter: Any, whole: bool) -> tuple[Path, Path | None]:
 def _writing_fields() -> list[str]:
     from policy.layout import Writing
 
-    return [field.name for field in fields(Writing)]
+    return [one.name for one in fields(Writing)]
 
 
 def _writing(said: Mapping[str, Any]) -> Writing:
@@ -151,6 +156,7 @@ def players(
         return pool
     from selfplay.served_pool import ServedPool
 
+    taught.ledger.note("loads adapters", taught.server.usages)
     return ServedPool(pool, taught.server)
 
 

@@ -42,6 +42,7 @@ def standin() -> Iterator[Standin]:
 @pytest.mark.parametrize(("more", "told"), [
     (["training.base=null"], "training.base=FOLDER"),
     (["training.base=nowhere"], "nowhere"),
+    (["selfplay=shared"], "selfplay=replica"),
     (["training=full", f"training.base={SHIPPED}"], "LoRA adapters only"),
     (["policy.adapter=nowhere"], "nowhere"),
     (["policy.api=chat", "policy.continuation=turns"], "policy.api=completions"),
@@ -51,7 +52,8 @@ def standin() -> Iterator[Standin]:
 def test_what_cannot_be_trained_is_one_line(
     run: Callable, standin: Standin, tmp_path: Path, more: list[str], told: str
 ) -> None:
-    result = run("improve", *asked(standin.url, "some"), "selfplay=local", *more)
+    where = [] if "selfplay=shared" in more else ["selfplay=local"]
+    result = run("improve", *asked(standin.url, "some"), *where, *more)
     assert told in result.complaint
     assert not list(tmp_path.rglob("*.parquet")) and not any("lora" in post.path for post in standin.posts)
 
@@ -104,6 +106,9 @@ def test_generations_are_played_on_one_server_and_a_killed_run_goes_on(tmp_path:
             listed = {entry["id"] for entry in json.load(answer)["data"]}
         assert names <= listed  # the second for its curve alone
         assert {folder.name for folder in (run / "curves").iterdir()} >= {"generation-0", "generation-2"}
+        used = json.loads((run / "manifest.json").read_text())["usage"]
+        curve = json.loads((run / "curves" / "generation-2" / "summary.json").read_text())["usage"]
+        assert used["completion_tokens"] > 200 and curve["completion_tokens"] > 0
 
 
 @pytest.mark.heavy
