@@ -21,6 +21,8 @@ from search.watch import fits
 from verifiers.base import Problem, derive_seed
 
 OnDone = Callable[[int, Attempt], None]
+OnUsages = Callable[[str, Sequence[Any]], None]
+"""Is told which process has asked servers for how much so far (policy.served.endpoint.Usage)."""
 CHUNKS = 4
 """A worker is handed at most this many times `concurrent` problems at a time, so that progress is seen."""
 
@@ -61,6 +63,11 @@ class Engine:
         fits(self.budget, self.policy)
         self._runner = asyncio.Runner()  # one event loop for the life of the decoder
 
+    @property
+    def usages(self) -> Sequence[Any]:
+        """What its policy has asked servers for so far."""
+        return tuple(getattr(self.policy, "usages", ()))
+
     def run(self, problems: Sequence[tuple[int, Problem]], on_done: OnDone) -> None:
         """Search them all, at most `concurrent` at once; the clock of each starts with its own search."""
         self._runner.run(self._run(problems, on_done))
@@ -80,17 +87,23 @@ class Engine:
             on_done(index, record)
 
 
-def run_here(plan: Plan, problems: Sequence[Problem], on_done: OnDone) -> str:
+def run_here(
+    plan: Plan, problems: Sequence[Problem], on_done: OnDone, on_usages: OnUsages = lambda who, usages: None
+) -> str:
     """Search all problems in this process; returns the policy's version."""
     engine = Engine(plan)
     try:
         engine.run(list(enumerate(problems)), on_done)
     finally:
+        on_usages("", engine.usages)
         close(engine.policy)
     return engine.policy.version
 
 
-def run_in_workers(plan: Plan, problems: Sequence[Problem], workers: int, on_done: OnDone) -> str:
+def run_in_workers(
+    plan: Plan, problems: Sequence[Problem], workers: int, on_done: OnDone,
+    on_usages: OnUsages = lambda who, usages: None,
+) -> str:  # fmt: skip
     """Search in worker processes that share the cores; returns the policy's version.
 
     Raises BrokenProcessPool if one dies. Problems are handed out sealed: references stay in this process.
@@ -107,7 +120,9 @@ def run_in_workers(plan: Plan, problems: Sequence[Problem], workers: int, on_don
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
-                for index, record in future.result():
+                chunk, told = future.result()
+                on_usages(*told)
+                for index, record in chunk:
                     on_done(index, record)
         return version
     except BaseException:
@@ -149,7 +164,10 @@ def _version(plan: Plan) -> str:
     return _engine(plan).policy.version
 
 
-def _chunk(plan: Plan, problems: Sequence[tuple[int, Problem]]) -> list[tuple[int, Attempt]]:
+def _chunk(
+    plan: Plan, problems: Sequence[tuple[int, Problem]]
+) -> tuple[list[tuple[int, Attempt]], tuple[str, Sequence[Any]]]:
+    """What came of the problems, and what this process has asked servers for so far."""
     done: list[tuple[int, Attempt]] = []
     _engine(plan).run(problems, lambda index, record: done.append((index, record)))
-    return done
+    return done, (str(os.getpid()), _engine(plan).usages)

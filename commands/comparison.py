@@ -35,6 +35,7 @@ from commands.prices import read_prices
 from commands.records import Record, Records
 from commands.shards import Assignment, Crew, cluster, pool
 from commands.traces import MARKS, write_table
+from commands.usage import Counted, Ledger
 from policy.base import PolicyStopped
 from selfplay.files import StoreError
 from selfplay.pool import PoolBroken
@@ -49,6 +50,7 @@ def run(cfg: DictConfig) -> int:
     comparison = Comparison(cfg)
     with alone(comparison.folder):
         attempt = reopen(comparison.folder, comparison.config, comparison.seed, comparison.free, **comparison.facts)
+        attempt.counting = comparison.ledger.total
         try:
             with _refusals(comparison.folder):
                 worked = comparison.play()
@@ -73,6 +75,7 @@ class Comparison:
         config: all that decides what comes of it.
         facts: for the manifest, besides.
         free: of `config`, what may change when it is resumed.
+        ledger: what servers were asked for.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -108,6 +111,7 @@ class Comparison:
         identity = json.dumps([self.config["problems"], self.domain.name, self.seed])
         self._run_id = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
         self._versions: dict[str, str] = {}
+        self.ledger = Ledger()
 
     def _config(self, cfg: DictConfig, searches: Sequence[Entry], asked: Sequence[Any]) -> dict[str, Any]:
         ids = "\n".join(problem.id for problem in self.problems)
@@ -150,7 +154,8 @@ class Comparison:
         crew = Crew(self.domain_config, json.dumps(group[0].policy.config), json.dumps(self.around), {
             cell.number: Assignment(json.dumps(cell.search.config), tuple(map(str, cell.budgets))) for cell in group
         }, group[0].concurrent)  # fmt: skip
-        with pool(crew, records, self.workers) as players:
+        with pool(crew, records, self.workers) as made:
+            players = Counted(made, self.ledger, group[0].folder)
             for cell in group:
                 for done in players.play(jobs[cell.number], None):
                     self._is_the_same(cell.policy, done.policy_version)

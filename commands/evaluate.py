@@ -26,6 +26,7 @@ from commands.manifest import claim, describe, now, write_json
 from commands.statistics import expected_calibration_error, wilson
 from commands.think import Attempt
 from commands.traces import RESULTS, TRACE, write_table
+from commands.usage import Ledger, as_usage, usage_in_words
 from policy.budget import Budget
 from search.base import Answer
 from verifiers.base import Domain, Problem, Status, Verdict
@@ -75,6 +76,7 @@ class Evaluation:
         self.manifest = manifest
         self.rows: list[dict[str, Any]] = []
         self.trace: list[dict[str, Any]] = []
+        self.ledger = Ledger()
 
     def run(self, plan: Plan, workers: int) -> int:
         code, status = 0, "finished"
@@ -85,9 +87,10 @@ class Evaluation:
 
             try:
                 if workers == 1:
-                    self.manifest["policy_version"] = run_here(plan, self.problems, done)
+                    self.manifest["policy_version"] = run_here(plan, self.problems, done, self.ledger.note)
                 else:
-                    self.manifest["policy_version"] = run_in_workers(plan, self.problems, workers, done)
+                    self.manifest["policy_version"] = run_in_workers(plan, self.problems, workers, done,
+                                                                     self.ledger.note)
             except KeyboardInterrupt:
                 no_more_interrupts()
                 code, status = 130, "interrupted"
@@ -134,7 +137,8 @@ class Evaluation:
 
     def finish(self, status: str) -> None:
         """Write everything, then say the summary; where the disk refuses, say the summary all the same."""
-        summary = summarise(self.rows, self.names)
+        used = self.ledger.total()
+        summary = {**summarise(self.rows, self.names), **as_usage(used)}
         try:
             self.write(summary, status)
         finally:
@@ -142,13 +146,16 @@ class Evaluation:
                 self.say(summary)
             else:
                 print(_sentence(summary))
+                if used is not None:
+                    print(f"asked of the server: {usage_in_words(used)}")
                 print(f"run: {self.folder}", flush=True)
 
     def write(self, summary: Mapping[str, Any], status: str) -> None:
         """All of the run's files, or none but a manifest that says so."""
         self.rows.sort(key=lambda row: row["index"])
         self.trace.sort(key=lambda row: (row["index"], row["answer_number"]))
-        manifest = {**self.manifest, "status": status, "ended": now(), "partial": len(self.rows) < len(self.problems)}
+        manifest = {**self.manifest, **as_usage(self.ledger.total()), "status": status, "ended": now(),
+                    "partial": len(self.rows) < len(self.problems)}
         try:
             write_table(self.folder / "results.parquet", self.rows, RESULTS)
             write_table(self.folder / "trace.parquet", self.trace, TRACE)

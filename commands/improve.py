@@ -12,16 +12,15 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from commands.batch import as_json
 from commands.compose import (
     domain_config,
     folder_option,
@@ -29,19 +28,18 @@ from commands.compose import (
     load_searcher,
     make,
     torch_device,
-    without_experts,
     wrapping,
 )
-from commands.crew import ConfigFactory
 from commands.curves import check_curves, draw_curves
 from commands.errors import REFUSALS, BadInput, no_more_interrupts, one_line, shorten, whole
 from commands.manifest import alone, binding, reopen
 from commands.narrator import Narrator
+from commands.players import Pupil, players, pupil
+from commands.usage import Counted, Ledger
 from policy.budget import Budget
 from verifiers.base import BadProblem, Domain
 
 if TYPE_CHECKING:
-    from policy.layout import Writing
     from selfplay.followers import Followers
     from selfplay.generations import Generations
     from selfplay.pool import Pool
@@ -51,7 +49,8 @@ if TYPE_CHECKING:
 
 # What may change between an interruption and the resumption: who works, and how far, not what comes of it.
 FREE = ("run", "threads", "ray", "curves", "scalars", "policy.threads", "policy.max_batch", "policy.cache_mb",
-        "policy.speculate",
+        "policy.speculate", "policy.api_key_env", "policy.timeout", "policy.retries", "policy.concurrency",
+        "policy.price_in", "policy.price_out", "policy.unload_adapters",
         *(f"selfplay.{name}" for name in ("generations", "pool", "layout", "workers", "cpus", "gpus", "policies",
                                           "policy_cpus", "concurrent", "chunk", "in_flight", "stall_seconds",
                                           "start_seconds")))
@@ -67,7 +66,6 @@ def run(cfg: DictConfig) -> int:
     load_searcher(cfg.search)
     check_curves(cfg)
     ladder = _ladder(cfg)
-    base, start = _base(cfg.policy, whole=cfg.training.adapter == "full")
     parts = {name: make(name, cfg[name]) for name in ("curriculum", "proposals", "replay", "objective", "training")}
     if parts["proposals"].share:
         cue(list(ladder.values())[-1][1])  # refused where a domain takes none
@@ -75,19 +73,30 @@ def run(cfg: DictConfig) -> int:
         whole("threads", cfg.threads)
     folder = folder_option("run", cfg.run)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    identity = json.dumps([binding(config, FREE), naming(base)(start)], sort_keys=True)
-    run_id = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
-    if int(os.environ.get("RANK", "0")):  # beside the first process, by accelerate launch: to train with it, no more
-        with ExitStack() as ends, _refusals():
-            loop = _loop(cfg, settings, ladder, base, start, budgets, parts, folder, run_id, seed, None, ends)
-            cast("Followers", loop.parts.followers).follow(loop.train)
-        return 0
+    with closing(pupil(cfg)) as taught:
+        identity = json.dumps([binding(config, FREE), naming(taught.base)(taught.start)], sort_keys=True)
+        run_id = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
+        loop = partial(_loop, cfg, settings, ladder, taught, budgets, parts, folder, run_id, seed)
+        if int(os.environ.get("RANK", "0")):  # beside the first process, by accelerate launch: only to train with it
+            with ExitStack() as ends, _refusals():
+                following = loop(None, ends)
+                cast("Followers", following.parts.followers).follow(following.train)
+            return 0
+        return _attempt(cfg, settings, folder, config, run_id, loop, taught.ledger)
+
+
+def _attempt(
+    cfg: DictConfig, settings: Settings, folder: Path, config: dict[str, Any], run_id: str,
+    make_loop: Callable[[Narrator, ExitStack], Generations], ledger: Ledger,
+) -> int:  # fmt: skip
+    """Go on with the run in a folder; see `run`."""
     with alone(folder), ExitStack() as ends:
-        attempt = reopen(folder, config, seed, FREE, hours="GPU" if settings.gpus else "CPU")
+        attempt = reopen(folder, config, cfg.seed, FREE, hours="GPU" if settings.gpus else "CPU")
+        attempt.counting = ledger.total
         try:
             narrator = ends.enter_context(Narrator(_scalars(cfg.scalars, folder, run_id)))
             with _refusals():
-                loop = _loop(cfg, settings, ladder, base, start, budgets, parts, folder, run_id, seed, narrator, ends)
+                loop = make_loop(narrator, ends)
                 signal.signal(signal.SIGTERM, signal.default_int_handler)  # after Ray, which would end it otherwise
                 worked = loop.state.generation <= settings.generations
                 loop.run()
@@ -108,7 +117,7 @@ def run(cfg: DictConfig) -> int:
 
 
 def _loop(
-    cfg: DictConfig, settings: Settings, ladder: dict[str, tuple[DictConfig, Domain]], base: Path, start: Path | None,
+    cfg: DictConfig, settings: Settings, ladder: dict[str, tuple[DictConfig, Domain]], taught: Pupil,
     budgets: tuple[Budget, Budget], parts: dict[str, Any], folder: Path, run_id: str, seed: int,
     narrator: Narrator | None, ends: ExitStack,
 ) -> Generations:  # fmt: skip
@@ -118,67 +127,28 @@ def _loop(
     if narrator is not None:
         _sweep(folder)
     store = _store(settings, folder, run_id)
-    pool = Idle() if narrator is None else ends.enter_context(closing(_pool(cfg, settings, ladder, budgets, store)))
+    pool: Pool = Idle() if narrator is None else Counted(ends.enter_context(
+        closing(players(cfg, settings, ladder, budgets, store, taught))), taught.ledger)
     import torch
 
-    from policy.weights import naming
     from selfplay.generations import Generations, Parts
     from selfplay.learner import Learner
 
     torch.set_num_threads(len(os.sched_getaffinity(0)) if cfg.threads is None else cfg.threads)
-    name = naming(base)
     around = wrapping(cfg.tools, cfg.generator, cfg["values"])  # cfg.values is a method
     domains = [domain for _, domain in ladder.values()]
-    learner = Learner(base, parts["objective"], parts["training"], torch_device(str(cfg.device)), _writing(cfg.policy))
+    learner = Learner(taught.base, parts["objective"], parts["training"], torch_device(str(cfg.device)),
+                      taught.writing)
     followers = Followers(learner.processes)
     if narrator is not None:
         ends.callback(followers.end)
     return Generations(folder, settings, Parts(
         pool, store, domains, parts["curriculum"], parts["replay"], learner,
-        version=lambda adapter: name(adapter) + around, tokens=cast(int, budgets[1].tokens),
-        cores=_cores(settings, torch.get_num_threads()), lines=settings.lines, start=start,
+        version=lambda adapter: taught.version(adapter) + around, tokens=cast(int, budgets[1].tokens),
+        cores=_cores(settings, torch.get_num_threads()), lines=settings.lines, start=taught.start,
         proposals=parts["proposals"],
         demonstrating=[domain for domain in domains if _demonstrates(domain)], followers=followers,
     ), run=run_id, seed=seed, tell=(lambda event: None) if narrator is None else narrator.tell)  # fmt: skip
-
-
-def _pool(
-    cfg: DictConfig, settings: Settings, ladder: dict[str, tuple[DictConfig, Domain]], budgets: tuple[Budget, Budget],
-    store: Store,
-) -> Pool:  # fmt: skip
-    policy = json.loads(as_json(cfg.policy)) | {"adapter": None, "path": _path_everywhere(str(cfg.policy.path))}
-    factory = ConfigFactory(
-        json.dumps(policy), as_json(cfg.search), as_json(cfg.tools),
-        {domain.name: as_json(config) for config, domain in ladder.values()}, str(budgets[0]), str(budgets[1]),
-        settings.lines, settings.concurrent, settings.states, as_json(cfg.generator), as_json(cfg["values"]),
-    )  # fmt: skip
-    if settings.pool == "local":
-        from selfplay.pool import LocalPool
-
-        return LocalPool(factory.player(factory.policy()), store)
-    try:
-        from selfplay.ray_pool import RayPool
-
-        return RayPool(factory, store, settings.crew(), address=_address(cfg.ray.address), chunk=settings.chunk,
-                       in_flight=settings.in_flight, stall_seconds=settings.stall_seconds,
-                       start_seconds=settings.start_seconds)
-    except ImportError as error:
-        raise BadInput(f"Ray is not installed ({error}); pip install ray, or choose selfplay.pool=local") from error
-
-
-def _address(address: Any) -> str | None:
-    if address is not None and not isinstance(address, str):
-        raise BadInput(f"ray.address={shorten(str(address))} cannot be; allowed: auto, or HOST:PORT of a cluster")
-    return address
-
-
-def _path_everywhere(path: str) -> str:
-    """A policy's path as workers in other folders find it: absolute, unless it travels to them with the code."""
-    from policy.weights import existing
-    from selfplay.cluster import travels
-
-    folder = existing(path, "policy").resolve()
-    return path if travels(folder) else str(folder)
 
 
 def _store(settings: Settings, folder: Path, run_id: str) -> Store:
@@ -267,34 +237,6 @@ def _demonstrates(domain: Domain) -> bool:
     except BadProblem:
         return False
     return True
-
-
-def _base(config: DictConfig, whole: bool) -> tuple[Path, Path | None]:
-    """The folder of the policy to be improved, and of the adapter (or whole model) that it starts with."""
-    from policy.weights import Naming, existing
-    from selfplay.trainee import check_start
-
-    if "path" not in config or "adapter" not in config:
-        raise BadInput("improve needs a policy with weights; allowed: policy=shipped, policy=transformer")
-    if without_experts(config)[1]:
-        raise BadInput("improve makes one adapter; policy.adapters must be null, policy.adapter is where it begins")
-    if config.value_head is not None:
-        raise BadInput("improve learns the value head beside the adapter; policy.value_head must be null")
-    base = existing(str(config.path), "policy").resolve()
-    if config.adapter is None:
-        return base, None
-    start = existing(str(config.adapter), "adapter").resolve()
-    check_start(start, whole)
-    Naming(base, "").check(start)
-    return base, start
-
-
-def _writing(config: DictConfig) -> Writing:
-    """How the policy reads and writes, which what is learned follows."""
-    from policy.layout import Writing
-
-    said = {field.name: config[field.name] for field in fields(Writing) if field.name in config}
-    return cast(Writing, make("policy", {"_target_": f"{Writing.__module__}.{Writing.__name__}", **said}))
 
 
 def _scalars(config: DictConfig, folder: Path, run_id: str) -> Any:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from commands.errors import BadInput
+from commands.usage import as_usage, together
 from policy import files
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,17 +67,23 @@ class Attempt:
         path: of the manifest.
         before: what it was, where there is one.
         manifest: what it is now.
+
+    Attributes:
+        counting: tells at its end what this attempt has asked servers for (commands/usage.py); None for nothing. The
+            manifest's `usage` is that of all attempts that came to an end.
     """
 
     def __init__(self, path: Path, before: Mapping[str, Any] | None, manifest: dict[str, Any]) -> None:
         self._path, self._before, self.manifest = path, before, manifest
+        self.counting: Callable[[], dict[str, Any] | None] = lambda: None
         write_json(path, manifest)
 
     def end(self, status: str, reason: str | None = None, **more: Any) -> None:
         """Say what became of it, with a line about why; `more` is for the run."""
         how = {"status": status, "ended": now()} | ({} if reason is None else {"reason": reason})
-        self.manifest["attempts"][-1] |= how
-        self.manifest |= how | more
+        attempts = self.manifest["attempts"]
+        attempts[-1] |= how | as_usage(self.counting())
+        self.manifest |= how | more | as_usage(together(each["usage"] for each in attempts if "usage" in each))
         write_json(self._path, self.manifest)
 
     def finish(self, worked: bool) -> None:

@@ -44,6 +44,8 @@ class Transformer:
             process may use. More threads than cores are very slow.
         dtype: of the weights: 'float32', 'bfloat16', 'float16', or 'auto' for that of the files.
         device: such as 'cpu' or 'cuda'.
+        device_map: instead of `device`, where from_pretrained puts the weights as it reads them, which saves the
+            machine's memory: 'auto', a device, or {'': device}. All layers must lie on one device.
         attention: 'sdpa' or 'eager', of models whose layers are computed by transformers.
         quantization: weights in fewer bits, by a library that is installed: options of transformers' quantisation
             config, such as {'quant_method': 'bitsandbytes', 'load_in_4bit': True}.
@@ -69,7 +71,7 @@ class Transformer:
         max_batch: int = 256, cache_mb: int = 256, temperature: float = 1.0, revision: str | None = None,
         speculate: int = 0, attention: str = "sdpa", quantization: Mapping[str, Any] | None = None,
         chat: bool | str = "auto", system: str | None = None, template: Mapping[str, Any] | None = None,
-        step: str | Steps = "line", stop: Sequence[str] = (),
+        step: str | Steps = "line", stop: Sequence[str] = (), device_map: weights.DeviceMap = None,
     ) -> None:  # fmt: skip
         writing = Writing(chat, system, template, step, stop)
         threads = _cores() if threads is None else threads
@@ -89,8 +91,8 @@ class Transformer:
         adapter_folder = None if adapter is None else weights.existing(adapter, "adapter")
         name, local = path if folder is None else str(folder), folder is not None
         self._load = partial(weights.load_model, name, local, dtype, revision, attention,
-                             weights.quantized(quantization, device))
-        self._model = weights.moved(self._load(), device)
+                             weights.placed(device, device_map, quantization))
+        self._model = weights.moved(self._load(), device if device_map is None else None)
         tokenizer = weights.load_tokenizer(name, local, revision)
         ends = weights.ends(self._model)
         self._folder, self._asked_head = folder, value_head

@@ -28,6 +28,7 @@ from policy.value_head import ValueHead
 
 ENGINE_FILE = "engine.json"
 """Beside an adapter: {"base_version": ...}, the base it was trained on. Adapters made elsewhere have none."""
+DeviceMap = str | Mapping[str, Any] | None
 ATTENTIONS = "sdpa", "eager"
 _hub: Any = transformers.utils.hub
 _logging: Any = transformers.logging
@@ -100,21 +101,35 @@ def load_tokenizer(name: str, local: bool, revision: str | None = None) -> Any:
         raise BadPolicy(f"cannot load the tokenizer of {name!r}: {line(error)}") from error
 
 
-def quantized(options: Mapping[str, Any] | None, device: str) -> dict[str, Any]:
-    """What makes from_pretrained quantise the weights, on the device where they stay; {} for no options.
+def placed(device: str, device_map: DeviceMap, quantization: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What has from_pretrained put the weights where they stay, quantised or not; {} where `moved` puts them there.
 
-    Raises BadPolicy for a method that transformers does not know or whose library is not installed.
+    Args:
+        device: of all of them, unless there is a map.
+        device_map: from_pretrained's own: 'auto', a device, or devices by the names of modules.
+        quantization: options of transformers' quantisation config.
+
+    Raises BadPolicy for a map beside a device, and for a method of quantisation that transformers does not know or
+    whose library is not installed.
     """
-    if not options:
-        return {}
+    if device_map is not None and device != "cpu":
+        raise BadPolicy(f"policy.device={device[:40]!r} and policy.device_map both say where the weights are; allowed: "
+                        "one of them")
+    where = {"": device} if device_map is None else device_map
+    if quantization:
+        return {**_quantized(quantization, where), "device_map": where}
+    return {} if device_map is None else {"device_map": where}
+
+
+def _quantized(options: Mapping[str, Any], device_map: DeviceMap) -> dict[str, Any]:
     from transformers.quantizers.auto import AutoHfQuantizer, AutoQuantizationConfig  # slow to import
 
     try:
         config = AutoQuantizationConfig.from_dict({**options})
-        AutoHfQuantizer.from_config(config).validate_environment(device_map={"": device})
+        AutoHfQuantizer.from_config(config).validate_environment(device_map=device_map)
     except Exception as error:  # each library says in its own way what it lacks
         raise BadPolicy(f"quantization={dict(options)} cannot be: {line(error)}") from error
-    return {"quantization_config": config, "device_map": {"": device}}
+    return {"quantization_config": config}
 
 
 def ends(model: Any) -> list[int]:
@@ -123,9 +138,18 @@ def ends(model: Any) -> list[int]:
     return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
 
 
-def moved(model: Any, device: str) -> Any:
-    """The model on a device; one that was quantised there stays. Raises BadPolicy."""
-    if getattr(model, "is_quantized", False):
+def moved(model: Any, device: str | None) -> Any:
+    """The model on a device; None, or weights in fewer bits: it was loaded where it is to be. Raises BadPolicy.
+
+    One whose layers lie in several places is refused: the tree decoder keeps all keys and values in one.
+    """
+    if device is None:  # a map that leaves layers out puts them on the CPU, and does not say so
+        places = getattr(model, "hf_device_map", None) or {id(tensor): tensor.device for tensor in model.parameters()}
+        found = sorted(set(map(str, places.values())))
+        if len(found) > 1 or found[0] in ("disk", "meta"):
+            raise BadPolicy(f"policy.device_map puts the layers on {', '.join(found)}, and the tree decoder needs them "
+                            "on one device; allowed: one that holds all of them, such as policy.device_map={'': 0}")
+    if device is None or getattr(model, "is_quantized", False):
         return model
     try:
         return model.to(device)

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -54,6 +54,7 @@ class Done:
         tokens: of search and lines together.
         seconds: of the search.
         worker: who played it.
+        usages: what its policy has asked servers for so far (policy/served/endpoint.py), in this and all other jobs.
     """
 
     episode_id: str
@@ -65,13 +66,15 @@ class Done:
     seconds: float
     policy_version: str
     worker: str
+    usages: tuple[Any, ...] = field(default=(), compare=False)
 
     @classmethod
-    def of(cls, played: Trajectory, worker: str) -> Done:
+    def of(cls, played: Trajectory, worker: str, policy: Policy | None = None) -> Done:
         greedy = next((line.status == "correct" for line in played.lines if line.greedy), None)
         return cls(
             played.episode_id, played.verdict.status.value, played.verified, played.solve_rate, greedy,
             played.tokens + played.line_tokens, played.seconds, played.policy_version, worker,
+            tuple(getattr(policy, "usages", ())),
         )  # fmt: skip
 
 
@@ -174,6 +177,6 @@ class LocalPool:
     def _saved(self, unsaved: list[Trajectory]) -> Iterator[Done]:
         """Store them, then tell of them."""
         save(self._store, unsaved)
-        told = [Done.of(trajectory, "local") for trajectory in unsaved]
+        told = [Done.of(trajectory, "local", self._player.policy) for trajectory in unsaved]
         unsaved.clear()
         yield from told

@@ -35,6 +35,8 @@ class Training:
         checkpoint_every, monitor_every: steps.
         entropy_floor: training ends where the policy's entropy on held-out lines was last seen above this share of the
             base's, if it falls below; 0: never.
+        base: folder of the weights that are trained, where the policy that plays has none of its own: it is asked over
+            HTTP, and its server has loaded the same.
     """
 
     adapter: str = "lora"
@@ -59,6 +61,7 @@ class Training:
     checkpoint_every: int = 50
     monitor_every: int = 25
     entropy_floor: float = 0.2
+    base: str | None = field(default=None, repr=False)  # where it lies says nothing of what comes of a training
 
     def __post_init__(self) -> None:
         for name, allowed in (("adapter", ("lora", "full")), ("optimiser", ("adamw", "muon")),

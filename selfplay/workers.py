@@ -131,7 +131,7 @@ class PlayingWorker(ABC):
             except PolicyStopped as error:
                 _end(error)
             await asyncio.to_thread(save, self._store, played)
-            return [Done.of(trajectory, _name()) for trajectory in played]
+            return [Done.of(trajectory, _name(), player.policy) for trajectory in played]
 
     async def _ready(self, parcel: Parcel | None) -> Player:
         """The player, made by whoever needs it first."""

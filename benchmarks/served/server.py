@@ -69,6 +69,8 @@ class Model:
         self.score = cache(self._scorer)
 
     def load(self, name: str, folder: str) -> None:
+        if not name or not folder:
+            raise Refused(400, "Both 'lora_name' and 'lora_path' must be provided.")
         if name in self._wearing:
             raise Refused(400, f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in "
                                "place, set 'load_inplace' to True.")

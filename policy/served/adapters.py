@@ -11,9 +11,11 @@ from pathlib import Path
 
 from policy.base import BadPolicy
 from policy.served.endpoint import Endpoint, ServerFailed
-from policy.served.probe import listed
+from policy.served.probe import NOT_UNDERSTOOD, listed
 
 CONFIG = "adapter_config.json"
+_HELP = "vLLM loads adapters with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"
+_ABSENT = (404, 405)  # statuses of a server without the call
 
 
 def lora_folder(folder: str | Path) -> Path:
@@ -47,9 +49,20 @@ async def load(endpoint: Endpoint, name: str, folder: Path) -> None:
     except ServerFailed as error:
         if error.status == 400 and await _has(endpoint, name):
             return
-        helps = "; vLLM loads adapters with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1" \
-            if error.status in (404, 405) else ""
+        helps = f"; {_HELP}" if error.status in _ABSENT else ""
         raise BadPolicy(f"the server did not load the adapter {str(folder)!r}: {error}{helps}") from None
+
+
+async def check(endpoint: Endpoint) -> None:
+    """Raises BadPolicy for a server without these calls: it is asked for an adapter without a name, which is refused
+    where they are there."""
+    try:
+        await endpoint.post("/load_lora_adapter", {"lora_name": "", "lora_path": ""})
+    except ServerFailed as error:
+        if error.status in NOT_UNDERSTOOD:
+            return
+        helps = f"; {_HELP}" if error.status in _ABSENT else ""
+        raise BadPolicy(f"the server loads no adapters: {error}{helps}") from None
 
 
 async def unload(endpoint: Endpoint, name: str) -> None:

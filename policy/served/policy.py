@@ -57,6 +57,7 @@ class Served:
         price_in, price_out: per million tokens of prompts and completions, for `usage.cost`.
         extra_body: options put into each request as they are.
         unload_adapters: unload an adapter when another one is worn. Only where nobody else uses the server.
+        adapter: folder of a LoRA adapter that the server is to load; see `load_adapter`.
 
     Attributes:
         version: a hash of server, model, adapter and what shapes the prompts. It cannot tell whether the server's
@@ -73,6 +74,7 @@ class Served:
         max_thought_tokens: int = 64, temperature: float = 1.0, patience: int = 8, logprobs: str | bool = "auto",
         timeout: float = 60.0, retries: int = 4, concurrency: int = 64, price_in: float | None = None,
         price_out: float | None = None, extra_body: Mapping[str, Any] | None = None, unload_adapters: bool = False,
+        adapter: str | None = None,
     ) -> None:  # fmt: skip
         _among(api=(api, APIS), continuation=(continuation, CONTINUATIONS), logprobs=(logprobs, tuple(LOGPROBS)))
         _above_zero(max_thought_tokens=max_thought_tokens, temperature=temperature, patience=patience,
@@ -94,10 +96,11 @@ class Served:
             choices = dialects(self._writer.chat, LOGPROBS[logprobs], continuation)
             self.dialect: Dialect = self._worker.run(
                 probe(self._endpoint, self._writer, model, choices, api_key_env, max_thought_tokens))
+            self.version = self._name(self._adapter)
+            self.load_adapter(adapter)
         except BaseException:
             self._worker.close()
             raise
-        self.version = self._name()
 
     @property
     def usages(self) -> tuple[Usage]:
@@ -135,8 +138,7 @@ class Served:
         """
         if self._worker.busy:
             raise RuntimeError("an adapter cannot be changed while thoughts are asked for")
-        path = None if folder is None else adapters.lora_folder(folder)
-        digest = "" if path is None else adapters.content_hash(path)
+        path, digest = _content(folder)
         if digest == self._adapter:
             return
         if path is not None:
@@ -144,9 +146,17 @@ class Served:
         before = self._adapter
         self._adapter, self._model = digest, adapters.name_of(digest) if digest else self.base_model
         self._draws.forget()
-        self.version = self._name()
+        self.version = self._name(digest)
         if before and self._unload:
             self._worker.run(adapters.unload(self._endpoint, adapters.name_of(before)))
+
+    def named(self, adapter: str | Path | None) -> str:
+        """The version it would have with an adapter, told without the server. Raises BadPolicy for none in a folder."""
+        return self._name(_content(adapter)[1])
+
+    def check_adapters(self) -> None:
+        """Raises BadPolicy if the server has no call that loads adapters."""
+        self._worker.run(adapters.check(self._endpoint))
 
     def close(self) -> None:
         """Close the connections, and end the thread."""
@@ -154,10 +164,10 @@ class Served:
             self._worker.run(self._endpoint.close())
             self._worker.close()
 
-    def _name(self) -> str:
-        """The version: see the class."""
+    def _name(self, adapter: str) -> str:
+        """The version with an adapter of that content: see the class."""
         writer, turns = self._writer, self._writer.chat and not self.dialect.prefix
-        told = (self.base_url, self.base_model, self._adapter, writer.path, writer.system,
+        told = (self.base_url, self.base_model, adapter, writer.path, writer.system,
                 writer.go_on if turns else "", turns, json.dumps(writer.extra, sort_keys=True))
         return hashlib.blake2b("\x1f".join(map(str, told)).encode(), digest_size=6).hexdigest()
 
@@ -188,6 +198,12 @@ class Served:
             raise ServerFailed(f"{self.base_url} told no log-probabilities, as it did before; "
                                "allowed: policy.logprobs=false")
         return list(reply.samples)
+
+
+def _content(adapter: str | Path | None) -> tuple[Path | None, str]:
+    """An adapter's folder, and the hash of what it holds, which is empty for none. Raises BadPolicy."""
+    path = None if adapter is None else adapters.lora_folder(adapter)
+    return path, "" if path is None else adapters.content_hash(path)
 
 
 async def _all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

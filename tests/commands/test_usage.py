@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.usage import as_usage, asked_of_servers, usage_in_words
+from commands.usage import as_usage, asked_of_servers, together, usage_in_words
 from tests.policy.served.standin import Standin, says
 
 
@@ -74,3 +74,44 @@ def test_a_cost_that_one_policy_does_not_know_is_not_told() -> None:
     part = asked_of_servers([priced, Asking(None)])  # type: ignore[list-item]
     assert part is not None and part["cost"] is None
     assert asked_of_servers([object()]) is None and as_usage(None) == {}  # type: ignore[list-item]
+
+
+def answered(server: Standin) -> int:
+    return sum("prompt" in asked.body for asked in server.posts)
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.heavy)])
+def test_an_evaluation_tells_what_all_its_processes_asked(
+    run: Callable, standin: Standin, tmp_path: Path, workers: int
+) -> None:
+    done = run("evaluate", *options(standin)[1:], "limit=4", f"workers={workers}", "hydra.run.dir=kept", "concurrent=1",
+               "policy.price_in=2", "policy.price_out=8")
+    assert done.code == 0, done
+    [line] = [line for line in done.out.splitlines() if line.startswith("asked of the server: ")]
+    used = json.loads((tmp_path / "kept" / "summary.json").read_text())["usage"]
+    assert used == json.loads((tmp_path / "kept" / "manifest.json").read_text())["usage"]
+    # A process that was never handed a problem has not told of the few tokens that it asked for at its start.
+    assert 0 <= answered(standin) - used["prompt_tokens"] // 10 <= workers - 1
+    assert f"{used['requests']} requests" in line and f"cost {used['cost']:.6g}" in line and used["cost"] > 0
+
+
+def test_a_comparison_tells_it_and_one_that_has_nothing_left_to_do_changes_nothing(
+    run: Callable, standin: Standin, tmp_path: Path
+) -> None:
+    same = f"{{policy: openai, base_url: '{standin.url}', model: some, api_key_env: null}}"
+    asked = ("compare", f"policies={{one: {same}, two: {same}}}", "searches=greedy",
+             "budgets=[100tok]", "count=3", "control=false", "domain=game24", "run=mine")
+    assert run(*asked).code == 0
+    manifest = (tmp_path / "mine" / "manifest.json").read_text()
+    used = json.loads(manifest)["usage"]
+    assert used["requests"] >= answered(standin) > 2 and used["cost"] is None
+    assert used["prompt_tokens"] == 10 * answered(standin)
+    assert json.loads(manifest)["attempts"][-1]["usage"] == used
+    assert run(*asked).code == 0 and (tmp_path / "mine" / "manifest.json").read_text() == manifest
+
+
+def test_attempts_are_added_up() -> None:
+    one = {"requests": 2, "retries": 0, "prompt_tokens": 10, "completion_tokens": 7, "cost": 0.5}
+    assert together([one, one]) == {name: 2 * value for name, value in one.items()} and together([]) is None
+    both = together([one, {**one, "cost": None}])
+    assert both is not None and both["cost"] is None and both["requests"] == 4

@@ -265,6 +265,10 @@ def test_a_prompt_in_the_models_own_tokens_stands_as_it_is() -> None:
     ({"chat": False, "system": "Be brief."}, "allowed: chat=true"),
     ({"attention": "flash"}, "allowed: sdpa, eager"),
     ({"quantization": {"quant_method": "magic"}}, "magic"),
+    ({"device_map": {"": "cpu"}, "device": "cuda"}, "both say where the weights are; allowed: one of them"),
+    ({"device_map": {"model": "cpu", "lm_head": "disk"}}, "on cpu, disk, and the tree decoder needs them on one"),
+    ({"device_map": {"model": "disk", "lm_head": "disk"}}, "layers on disk"),
+    ({"device_map": {"model": "meta"}}, "layers on cpu, meta"), ({"device_map": "everywhere"}, "everywhere"),
 ])
 def test_what_cannot_be_is_one_line(folder: Callable[[str], Path], options: dict[str, Any], said: str) -> None:
     with pytest.raises(BadPolicy, match=said) as caught:
@@ -280,6 +284,16 @@ def test_a_template_that_cannot_be_used_is_one_line(template: str | None, said: 
     with pytest.raises(BadPolicy, match=said) as caught:
         Writing(chat=True).on(chat_tokenizer(template))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device_map", [{"": "cpu"}, "cpu", "auto"])
+async def test_a_map_that_fits_one_device_gives_the_same_policy(make: Make, device_map: Any) -> None:
+    if device_map == "auto" and torch.cuda.is_available():
+        pytest.skip("auto is another device here")
+    plain, mapped = make(), make(device_map=device_map)
+    assert mapped.version == plain.version
+    for kind, k in ((Sampling.GREEDY, 1), (Sampling.DISTINCT, 4)):
+        assert await ask(mapped, State(PROBLEM), k, kind) == await ask(plain, State(PROBLEM), k, kind)
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float16", "bfloat16"])
