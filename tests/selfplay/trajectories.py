@@ -55,11 +55,11 @@ _VALUE = st.none() | st.floats()
 _PROBLEM = st.builds(Problem, id=_TEXT, domain=_TEXT, prompt=_TEXT, facts=st.dictionaries(_TEXT, _JSON, max_size=3),
                      reference=st.none() | _TEXT, fault=_TEXT)
 _MOVE = st.builds(Move, text=_TEXT, logprob=_LIKELIHOOD, prior=_LIKELIHOOD, visits=_COUNT, value=_VALUE,
-                  q=_LIKELIHOOD, outcome=_TEXT)
+                  q=_LIKELIHOOD, outcome=_TEXT, last=st.booleans())
 _EXAMPLE = st.builds(Example, thoughts=_TEXTS, moves=st.lists(_MOVE, max_size=3).map(tuple), visits=_COUNT,
                      value=_VALUE, q=_LIKELIHOOD)
 _LINE = st.builds(Line, thoughts=_TEXTS, logprobs=st.lists(_LIKELIHOOD, max_size=3).map(tuple), reward=_LIKELIHOOD,
-                  status=_TEXT, greedy=st.booleans())
+                  status=_TEXT, greedy=st.booleans(), lasts=st.lists(st.booleans(), max_size=3).map(tuple))
 _VERDICT = st.builds(Verdict, status=st.sampled_from(Status), reward=_LIKELIHOOD, evidence=st.sampled_from(Evidence),
                      detail=_TEXT)
 ANY = st.builds(
