@@ -60,11 +60,11 @@ def _regex() -> object:
 
 def write_chatty(
     folder: Path, architecture: str = "llama", template: str | None = CHATML, eos: str = "<|im_end|>",
-    merges: bool = True,
+    merges: bool = True, seed: int | None = None,
 ) -> Path:  # fmt: skip
     """A saved instruct model with a value head; of a base model the end of the text is '<|endoftext|>'.
 
-    What it likes to write can be read, and is an answer now and then.
+    What it likes to write can be read, and is an answer now and then; what it likes most is by the seed.
     """
     tokenizer = chat_tokenizer(template, eos, merges)
     model = build(architecture, len(tokenizer))
@@ -75,8 +75,8 @@ def write_chatty(
         rows = [ids[0] for text in LIKED if len(ids := tokenizer(text, add_special_tokens=False)["input_ids"]) == 1]
         rows.append(tokenizer.convert_tokens_to_ids(eos))
         weight = model.get_output_embeddings().weight  # type: ignore[operator]
-        if architecture in SEEDS:
-            torch.manual_seed(SEEDS[architecture])
+        if seed is not None or architecture in SEEDS:
+            torch.manual_seed(SEEDS[architecture] if seed is None else seed)
         weight.normal_(std=0.1)
         weight[rows] *= 4.0
     end = tokenizer.convert_tokens_to_ids(eos)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import pyarrow as pa
 from hypothesis import strategies as st
 
+from selfplay import schema
 from selfplay.schema import MARK
 from selfplay.trajectory import Example, Job, Line, Move, Purpose, Trajectory
 from verifiers.base import Evidence, Problem, Status, Verdict
@@ -69,6 +71,15 @@ ANY = st.builds(
     verified=st.booleans(), verdict=_VERDICT, temperature=_LIKELIHOOD, tokens=_COUNT, simulations=_COUNT,
     seconds=_LIKELIHOOD, line_tokens=_COUNT,
 )
+
+
+def as_first_version(trajectories: Sequence[Trajectory]) -> pa.Buffer:
+    """A file of trajectories as version 1 wrote it, which did not know `last`."""
+    rows = [schema.to_row(each) for each in trajectories]
+    for row in rows:
+        for nested in (*row["lines"], *(move for example in row["examples"] for move in example["moves"])):
+            nested.pop("lasts", None), nested.pop("last", None)
+    return schema.to_parquet(pa.Table.from_pylist(rows, schema=schema.SCHEMAS["1"]))
 
 
 def replaced(one: Trajectory, **changes: object) -> Trajectory:
