@@ -27,7 +27,7 @@ from selfplay.replay import Gathered, Replay
 from selfplay.store import Store
 from selfplay.trainee import Lora, Trainee
 from selfplay.training import Learned, Training
-from selfplay.trajectory import Job, Purpose, Trajectory
+from selfplay.trajectory import Job, Line, Purpose, Trajectory
 from tests.policy.chatty import write_chatty
 from verifiers.datasets.question_answers import QuestionAnswers
 
@@ -82,8 +82,10 @@ def forgetting(played: Sequence[Trajectory]) -> list[Trajectory]:
 
 def graded(played: Sequence[Trajectory]) -> list[Trajectory]:
     """As if every other line were right; a random model's hardly ever are."""
-    return [replace(one, lines=tuple(replace(line, reward=1.0, status="correct") if number % 2 and line.thoughts else line
-                                     for number, line in enumerate(one.lines))) for one in played]
+    def better(number: int, line: Line) -> Line:
+        return replace(line, reward=1.0, status="correct") if number % 2 and line.thoughts else line
+
+    return [replace(one, lines=tuple(map(better, range(99), one.lines))) for one in played]
 
 
 def gathered(played: Sequence[Trajectory], objective: Objective) -> Gathered:
@@ -137,14 +139,18 @@ def test_moves_of_a_tree_have_the_probability_they_were_stored_with(model: Path,
 def test_a_policy_gradient_drops_none(model: Path, play: Play, tmp_path: Path, step: str) -> None:
     def learn(played: Sequence[Trajectory], name: str) -> Learned:
         learner = Learner(model, Grpo(), TRAINING, CPU, Writing(step=step))
-        return learner.learn(gathered(played, Grpo()), tmp_path / name, tmp_path / f"work of {name}", champion=None, seed=1,
-                             about={"generation": 1, "base_version": "b"})
+        return learner.learn(gathered(played, Grpo()), tmp_path / name / "out", tmp_path / name / "work",
+                             champion=None, seed=1, about={"generation": 1, "base_version": "b"})
 
     assert any(any(lesson.advantages) for lesson in gathered(play(step), Grpo()).lessons)
-    learned = learn(play(step), "out")
+    learned = learn(play(step), "as stored")
     assert learned.unlike == 0.0 and learned.steps == 1 and learned.curve[0].objective != 0.0
-    with pytest.raises(BadPolicy, match="do not have the probability that was stored"):
-        learn(forgetting(play(step)), "other")
+    try:
+        unlike = learn(forgetting(play(step)), "other").unlike
+    except BadPolicy as error:  # where it is more than half of them
+        assert "do not have the probability that was stored" in str(error)
+        unlike = 1.0
+    assert unlike > 0.2
 
 
 @pytest.mark.parametrize("objective", [ExpertIteration(least=0.0), RejectionSampling()], ids=lambda each: each.name)
