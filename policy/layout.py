@@ -160,11 +160,11 @@ class Layout:
         closing = self.steps.close(before, thought)
         return closing if closing is not None else self.over or "\n"
 
-    def text(self, prompt: str, thoughts: Sequence[str] = ()) -> Written:
-        """A state as the model reads it."""
+    def text(self, prompt: str, thoughts: Sequence[str] = (), closed: bool = True) -> Written:
+        """A state as the model reads it; not closed: without what is read after its last thought."""
         opening, body = self.opening(prompt), ""
-        for thought in thoughts:
-            body += thought + self.close(body, thought)
+        for number, thought in enumerate(thoughts, 1):
+            body += thought + (self.close(body, thought) if closed or number < len(thoughts) else "")
         if self.lead and body.startswith(self.lead):
             opening = opening.removesuffix(self.lead)
         return Written(opening + body, len(opening))
@@ -184,13 +184,16 @@ class Layout:
         """Is the end at the end a thought's, and not the tokenizer's addition?"""
         return not self.plain and bool(self.over) and text.endswith(self.over) and ids[-2] != ids[-1]
 
-    def line(self, prompt: str, thoughts: Sequence[str]) -> tuple[list[int], list[int]]:
+    def line(self, prompt: str, thoughts: Sequence[str], last: bool = False) -> tuple[list[int], list[int]]:
         """A whole line of thought in tokens, and where each of its states ends: the prompt's, then each thought's.
 
         A state's tokens are the beginning of the line's, but where a tokenizer joins what stands at both sides of a
-        thought's end: there a state ends where the two part.
+        thought's end: there a state ends where the two part. With `last` the line's last thought ends as the model ends
+        its whole text, which no state that is read does.
         """
         states = [self.encode(self.text(prompt, thoughts[:count]).text) for count in range(len(thoughts) + 1)]
+        if last and thoughts and self.end is not None:
+            states[-1] = (*self.encode(self.text(prompt, thoughts, closed=False).text), self.end)
         line = states[-1]
         ends: list[int] = []
         for state in states:

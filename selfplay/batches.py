@@ -29,7 +29,7 @@ class Row:
         ends: where each state ends: the prompt's tokens, then each thought's; ends[-1] is their number, but for the
             token that ends the sequence.
         imitation, advantages, targets, trust, old: for each token, see Batch.
-        logprobs: of each thought under the policy that played; () where nobody needs them.
+        logprobs: see Lesson.
     """
 
     tokens: list[int]
@@ -38,7 +38,7 @@ class Row:
     advantages: Floats
     targets: Floats
     trust: Floats
-    logprobs: tuple[float, ...] = ()
+    logprobs: tuple[float | None, ...] = ()
     old: Floats = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,13 +67,13 @@ class LessonEncoder:
 
     def rows(self, lesson: Lesson) -> Rows:
         """The rows of a lesson; none if there is no room for it."""
-        rows = [self._row(lesson, lesson.thoughts, 1)]
+        rows = [self._row(lesson, lesson.thoughts, 1, lesson.last)]
         if lesson.instead is not None:
-            rows.append(self._row(lesson, (*lesson.thoughts[:-1], lesson.instead), -1))
+            rows.append(self._row(lesson, (*lesson.thoughts[:-1], lesson.instead), -1, lesson.instead_last))
         return tuple(rows) if all(len(row.tokens) <= self._room for row in rows) else ()
 
-    def _row(self, lesson: Lesson, thoughts: Sequence[str], sign: int) -> Row:
-        tokens, ends = self._layout.line(lesson.prompt, thoughts)
+    def _row(self, lesson: Lesson, thoughts: Sequence[str], sign: int, last: bool) -> Row:
+        tokens, ends = self._layout.line(lesson.prompt, thoughts, last)
         if lesson.ends and self._layout.end is not None and tokens[-1] != self._layout.end:
             tokens.append(self._layout.end)
         imitation, advantages, targets, trust = np.zeros((4, len(tokens)), dtype=np.float32)

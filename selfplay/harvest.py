@@ -107,6 +107,6 @@ def _move(step: Step, child: Node | None, prior: float) -> Move:
     thought = step.thought
     if child is None:
         outcome = "refuted" if step.outcome is Outcome.REFUTED else "dead"
-        return Move(thought.text, thought.logprob, prior, 0, thought.value, 0.0, outcome)
+        return Move(thought.text, thought.logprob, prior, 0, thought.value, 0.0, outcome, thought.last)
     outcome = "open" if child.answer is None else "correct" if child.solved else "wrong"
-    return Move(thought.text, thought.logprob, prior, child.visits, thought.value, child.q, outcome)
+    return Move(thought.text, thought.logprob, prior, child.visits, thought.value, child.q, outcome, thought.last)

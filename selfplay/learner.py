@@ -33,8 +33,8 @@ from verifiers.base import derive_seed
 
 CHECKPOINT = "learner.pt"
 ROWS_AT_ONCE = 64
-# A stored log-probability [nats a thought] and the one computed again differ by rounding, unless the thought did not
-# end with a newline, or another policy drew it.
+# A stored log-probability [nats a thought] and the one computed again differ by rounding, unless the thought was drawn
+# in other tokens than its text has, or another policy drew it.
 TOLERANCE = 0.25
 
 
@@ -142,6 +142,8 @@ class Learner:
             for row, old in zip(some, found, strict=False):  # a batch is filled up with empty rows
                 row.old = old[: len(row.tokens)]
                 for thought, stored in zip(row.thoughts(), row.logprobs, strict=True):
+                    if stored is None:
+                        continue
                     total += 1
                     if abs(float(row.old[thought].sum()) - stored) > TOLERANCE + 0.02 * abs(stored):
                         unlike += 1

@@ -5,10 +5,11 @@ All objectives speak in lessons; no tokens and no torch here.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 
 from selfplay.trajectory import Line, Trajectory
 from verifiers.base import derive_seed
@@ -29,11 +30,15 @@ class Lesson:
         imitation: for each thought, the weight of the cross entropy of each of its tokens, its end included; >= 0.
         advantages: for each thought, how much better than others it was, signed; () for none.
         targets: for each state, the problem itself first: one more than thoughts.
-        logprobs: of each thought [nats] under the policy that played; () where nobody needs them.
+        logprobs: of each thought [nats] under the policy that played, None for one that did not end as it does here; ()
+            where nobody needs them.
         instead: a sibling of the last thought, which is to be preferred to it by the weight of its advantage.
         per_line: an advantage is shared out among the tokens of the line, so that a long line weighs what a short one
             does; otherwise each token has it whole.
         ends: the end of the sequence after the line is imitated too, as in stage one.
+        last: the line's last thought ends the whole text, and not only itself: the state after it is not what anybody
+            reads, and has no target.
+        instead_last: the same of the sibling.
     """
 
     prompt: str
@@ -41,10 +46,12 @@ class Lesson:
     imitation: tuple[float, ...]
     targets: tuple[Target, ...]
     advantages: tuple[float, ...] = ()
-    logprobs: tuple[float, ...] = ()
+    logprobs: tuple[float | None, ...] = ()
     instead: str | None = None
     per_line: bool = False
     ends: bool = False
+    last: bool = False
+    instead_last: bool = False
 
     def __post_init__(self) -> None:
         count = len(self.thoughts)
@@ -54,6 +61,8 @@ class Lesson:
             raise ValueError("a lesson has an advantage and a log-probability for each thought, or none at all")
         if self.instead is not None and not any(self.advantages):
             raise ValueError("what is to be preferred has an advantage")
+        if self.last and (not count or self.targets[-1][1]):
+            raise ValueError("what ends the text is a thought, and its state has no target")
 
 
 def teaches(lessons: Iterable[Lesson]) -> bool:
@@ -91,22 +100,68 @@ def correct_lines(played: Iterable[Trajectory], tree: bool = True) -> set[Path]:
     return lines
 
 
+def endings(played: Iterable[Trajectory]) -> dict[Path, float]:
+    """How often the last thought of a path ended the whole text, as a share of the times it was drawn in lines and seen
+    in trees; in (0, 1]. Paths whose thought never did are not there."""
+    times, ended = Counter[Path](), Counter[Path]()
+    for trajectory in played:
+        seen = [(path, last) for line in drawn(trajectory)
+                for path, last in zip(prefixes(line.thoughts)[1:], line.lasts, strict=False)]
+        seen += [((*example.thoughts, move.text), move.last) for example in trajectory.examples
+                 for move in example.moves]
+        times.update(path for path, _ in seen)
+        ended.update(path for path, last in seen if last)
+    return {path: count / times[path] for path, count in ended.items()}
+
+
+def apart(lesson: Lesson, lasts: Sequence[bool]) -> list[Lesson]:
+    """A lesson as lines that can be read: what each thought that ended the whole text teaches stands on a line that
+    ends there, since nobody reads on from that end.
+
+    Args:
+        lasts: of the lesson's thoughts; () for none.
+    """
+    ending = [number for number, last in enumerate(lasts) if last]
+    if not ending:
+        return [lesson]
+    lessons = [_only(lesson, [n for n in range(len(lesson.thoughts)) if n not in ending])]
+    for number in ending:
+        cut = replace(lesson, thoughts=lesson.thoughts[: number + 1], imitation=lesson.imitation[: number + 1],
+                      advantages=lesson.advantages[: number + 1], logprobs=lesson.logprobs[: number + 1],
+                      targets=(NOTHING,) * (number + 2), last=True)  # fmt: skip
+        lessons.append(_only(cut, [number]))
+    return lessons
+
+
+def _only(lesson: Lesson, kept: Sequence[int]) -> Lesson:
+    """A lesson in which only some thoughts have a weight."""
+    def chosen(weights: Sequence[float]) -> tuple[float, ...]:
+        return tuple(weight if number in kept else 0.0 for number, weight in enumerate(weights))
+
+    return replace(lesson, imitation=chosen(lesson.imitation), advantages=chosen(lesson.advantages),
+                   logprobs=tuple(old if number in kept else None for number, old in enumerate(lesson.logprobs)))
+
+
 def prefixes(path: Path) -> list[Path]:
     """All states of a line, the problem first."""
     return [path[:length] for length in range(len(path) + 1)]
 
 
 def cover(
-    prompt: str, edges: Mapping[Path, float], states: Mapping[Path, Target], valued: int | None = None
-) -> list[Lesson]:
-    """The fewest lines on which every weighted thought and every valued state stands just once.
+    prompt: str, edges: Mapping[Path, float], states: Mapping[Path, Target], valued: int | None = None,
+    ended: Mapping[Path, float] = MappingProxyType({}),
+) -> list[Lesson]:  # fmt: skip
+    """The fewest lines on which every weighted thought and every valued state stands just once, and one more for each
+    weighted thought that ended the whole text.
 
     Args:
         edges: weights of thoughts, each named by the line that ends in it.
         states: targets.
         valued: lines at most that teach nothing but values; which ones is drawn by hash, and the states of the others
             are left out. None: all of them.
+        ended: see `endings`: the share of a thought's weight that is on the text's end after it.
     """
+    closed = {path: weight * (1 - ended.get(path, 0.0)) for path, weight in edges.items()}
     imitated = {prefix for path in edges for prefix in prefixes(path)}
     others = sorted((leaf for leaf in _leaves(states) if leaf not in imitated),
                     key=lambda leaf: derive_seed("valued", *leaf))
@@ -118,9 +173,12 @@ def cover(
         seen.update(prefixes(leaf))
         lessons.append(Lesson(
             prompt, leaf,
-            imitation=tuple(edges.get(prefix, 0.0) if fresh else 0.0 for prefix, fresh in pairs[1:]),
+            imitation=tuple(closed.get(prefix, 0.0) if fresh else 0.0 for prefix, fresh in pairs[1:]),
             targets=tuple(states.get(prefix, NOTHING) if fresh else NOTHING for prefix, fresh in pairs),
         ))  # fmt: skip
+    for path in sorted(path for path in edges if ended.get(path) and edges[path]):
+        weights = (*(0.0,) * (len(path) - 1), edges[path] * ended[path])
+        lessons.append(Lesson(prompt, path, weights, (NOTHING,) * (len(path) + 1), last=True))
     return lessons
 
 

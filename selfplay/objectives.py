@@ -16,9 +16,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selfplay.lessons import NOTHING, Lesson, Path, Target, correct_lines, cover, drawn, outcomes, prefixes
+from selfplay.lessons import (
+    NOTHING,
+    Lesson,
+    Path,
+    Target,
+    apart,
+    correct_lines,
+    cover,
+    drawn,
+    endings,
+    outcomes,
+    prefixes,
+)
 from selfplay.losses import Batch, Scores
-from selfplay.trajectory import Example, Move, Trajectory
+from selfplay.trajectory import Example, Line, Move, Trajectory
 from verifiers.base import derive_seed
 
 LOST = ("dead", "wrong", "refuted")
@@ -100,7 +112,8 @@ class ExpertIteration(_Imitation):
         kept = {path: weight for path, weight in mean.items() if weight > self.least}
         values = outcomes(played, latest)
         standing = {prefix for path in (*kept, *values) for prefix in prefixes(path)}
-        return cover(played[0].problem.prompt, kept, self._with_tree(values, examples, standing), self.valued)
+        return cover(played[0].problem.prompt, kept, self._with_tree(values, examples, standing), self.valued,
+                     endings(played))
 
     def improved(self, example: Example) -> list[float]:
         """The improved policy over an example's moves, as shares that sum to 1 (to 0 if no move is alive).
@@ -176,7 +189,7 @@ class RejectionSampling(_Imitation):
         for line in lines:
             for path in prefixes(line)[1:]:
                 edges[path] += 1 / len(lines)
-        return cover(played[0].problem.prompt, edges, outcomes(played, latest), self.valued)
+        return cover(played[0].problem.prompt, edges, outcomes(played, latest), self.valued, endings(played))
 
 
 @dataclass(frozen=True)
@@ -215,18 +228,22 @@ class Grpo:
         advantages = rewards - rewards.mean()
         if self.deviation:
             advantages = advantages / (rewards.std(correction=0) + 1e-4)
-        times = Counter(line.thoughts for line in group)
-        first = {line.thoughts: number for number, line in reversed(list(enumerate(group)))}
+        written = [(line.thoughts, line.lasts) for line in group]
+        times = Counter(written)
+        first = {line: number for number, line in reversed(list(enumerate(written)))}
         return [
-            Lesson(
-                played[0].problem.prompt, thoughts,
-                imitation=(0.0,) * len(thoughts),
-                targets=((group[number].reward, float(times[thoughts])),) * (len(thoughts) + 1),
-                advantages=(float(advantages[number]) * times[thoughts] / len(group),) * len(thoughts),
-                logprobs=group[number].logprobs, per_line=self.per_line,
-            )
-            for thoughts, number in sorted(first.items())
-        ]  # fmt: skip
+            lesson
+            for line, number in sorted(first.items())
+            for lesson in self._lessons(played[0].problem.prompt, group[number], times[line],
+                                        float(advantages[number]) * times[line] / len(group))
+        ]
+
+    def _lessons(self, prompt: str, line: Line, times: int, advantage: float) -> list[Lesson]:
+        count = len(line.thoughts)
+        lesson = Lesson(prompt, line.thoughts, imitation=(0.0,) * count,
+                        targets=((line.reward, float(times)),) * (count + 1), advantages=(advantage,) * count,
+                        logprobs=line.logprobs, per_line=self.per_line)
+        return apart(lesson, line.lasts)
 
     def loss(self, scores: Scores, batch: Batch) -> Tensor:
         ratio = (scores.logprobs - batch.old).masked_fill(batch.advantages == 0, 0.0).exp()
@@ -270,11 +287,13 @@ class Dpo:
             for number in range(count):
                 weights[example.thoughts, good[number % len(good)], bad[number % len(bad)]] += 1 / count
         lessons = cover(prompt, {}, outcomes(played, latest))
+        ended = endings(played)
         for (thoughts, better, worse), weight in sorted(weights.items()):
             depth = len(thoughts)
             lessons.append(Lesson(
                 prompt, (*thoughts, better), imitation=(0.0,) * (depth + 1), targets=(NOTHING,) * (depth + 2),
                 advantages=(*(0.0,) * depth, weight), instead=worse,
+                last=ended.get((*thoughts, better), 0.0) > 0.5, instead_last=ended.get((*thoughts, worse), 0.0) > 0.5,
             ))  # fmt: skip
         return lessons
 

@@ -139,7 +139,7 @@ class Player:
         version, free = self.policy.version, Budget(tokens=UNLIMITED_TOKENS).start()
         thoughts = await self.policy.propose(State(job.problem), self._lines, sampling=Sampling.INDEPENDENT,
                                              seed=job.search_seed, meter=free)
-        lines = tuple(Line((thought.text,), (thought.logprob,), 0.0, Status.UNPARSABLE.value)
+        lines = tuple(Line((thought.text,), (thought.logprob,), 0.0, Status.UNPARSABLE.value, lasts=(thought.last,))
                       for thought in thoughts if thought.complete)
         return _trajectory(job, version, meter, unparsable("a proposal has no answer"), (), lines,
                            line_tokens=sum(thought.tokens for thought in thoughts),
@@ -193,7 +193,7 @@ def _grade(domain: Domain, problem: Problem, texts: Iterable[str]) -> dict[str, 
 
 def _line(line: Drawn, grades: Mapping[str, Verdict], greedy: bool) -> Line:
     verdict = unparsable("no answer") if line.answer is None else grades[line.answer]
-    return Line(line.thoughts, line.logprobs, verdict.reward, verdict.status.value, greedy)
+    return Line(line.thoughts, line.logprobs, verdict.reward, verdict.status.value, greedy, line.lasts)
 
 
 def _trajectory(

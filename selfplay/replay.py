@@ -123,9 +123,10 @@ def demonstrations(domains: Sequence[Domain], seed: int) -> Iterator[Lesson]:
 def _monitored(played: Sequence[Trajectory]) -> list[Lesson]:
     """Lines of a problem that the latest policy drew which has played it."""
     latest = max(t.generation for t in played)
-    lines = [line.thoughts for t in played if t.generation == latest for line in drawn(t) if line.thoughts]
-    return [Lesson(played[0].problem.prompt, thoughts, imitation=(0.0,) * len(thoughts),
-                   targets=(NOTHING,) * (len(thoughts) + 1)) for thoughts in lines[:MONITORED]]
+    lines = [line for t in played if t.generation == latest for line in drawn(t) if line.thoughts]
+    return [Lesson(played[0].problem.prompt, line.thoughts, imitation=(0.0,) * len(line.thoughts),
+                   targets=(NOTHING,) * (len(line.thoughts) + 1), last=line.lasts[-1:] == (True,))
+            for line in lines[:MONITORED]]
 
 
 def _summary(problems: Mapping[tuple[str, str], Sequence[Trajectory]], failed: int, held_out: int) -> Played:

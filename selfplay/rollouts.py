@@ -42,12 +42,14 @@ class Drawn:
         logprobs: log-probability [nats, temperature 1] of each, its end included.
         tokens: charged for all of them, and for the one that broke the line off.
         answer: None if the line broke off.
+        lasts: for each thought, whether the policy ended its whole text with it.
     """
 
     thoughts: tuple[str, ...] = ()
     logprobs: tuple[float, ...] = ()
     tokens: int = 0
     answer: str | None = None
+    lasts: tuple[bool, ...] = ()
 
 
 async def play(
@@ -82,7 +84,7 @@ async def draw(
             return replace(line, tokens=tokens)
         state = state.then(thought.text, thought.last)
         answer = await judge.answer(state)
-        line = Drawn(state.thoughts, (*line.logprobs, thought.logprob), tokens, answer)
+        line = Drawn(state.thoughts, (*line.logprobs, thought.logprob), tokens, answer, (*line.lasts, thought.last))
         if not thought.text.strip():
             break
     return line

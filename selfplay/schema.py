@@ -3,6 +3,9 @@
 Model text is untrusted and need not be encodable as UTF-8 (lone surrogates). A row with such text is stored escaped,
 without loss: each surrogate, and each mark itself, becomes MARK and its six hex digits, and the column `escaped` says
 so. All other rows hold their texts as they are, so that any reader of Parquet can use them.
+
+Version 2 says which thoughts ended the whole text. Files of version 1, which do not, are read as such in which nobody
+knows: null there.
 """
 
 from __future__ import annotations
@@ -19,33 +22,39 @@ from selfplay.files import StoreError
 from selfplay.trajectory import Example, Line, Move, Purpose, Trajectory
 from verifiers.base import Evidence, Problem, Status, Verdict
 
-VERSION = "1"
+VERSION = "2"
 VERSION_KEY = b"trajectory_schema"
 GROUP_BYTES = 4 << 20  # of Arrow memory; what a reader holds at once
 MARK = "\U0010ffff"  # no character and never to become one
 
 _TEXTS = pa.list_(pa.string())
-_MOVE = pa.struct([
+_MOVE = [
     ("text", pa.string()), ("logprob", pa.float64()), ("prior", pa.float64()), ("visits", pa.int64()),
     ("value", pa.float64()), ("q", pa.float64()), ("outcome", pa.string()),
-])
-_EXAMPLE = pa.struct([
-    ("thoughts", _TEXTS), ("moves", pa.list_(_MOVE)), ("visits", pa.int64()), ("value", pa.float64()),
-    ("q", pa.float64()),
-])
-_LINE = pa.struct([
+]
+_LINE = [
     ("thoughts", _TEXTS), ("logprobs", pa.list_(pa.float64())), ("reward", pa.float64()), ("status", pa.string()),
     ("greedy", pa.bool_()),
-])
-SCHEMA = pa.schema([
+]
+_FLAT = [
     ("episode_id", pa.string()), ("generation", pa.int32()), ("sample", pa.int64()), ("purpose", pa.string()),
     ("problem_id", pa.string()), ("domain", pa.string()), ("prompt", pa.string()), ("facts", pa.string()),
     ("reference", pa.string()), ("fault", pa.string()), ("policy_version", pa.string()), ("seed", pa.int64()),
     ("status", pa.string()), ("reward", pa.float64()), ("evidence", pa.string()), ("detail", pa.string()),
     ("answer", pa.string()), ("answer_thoughts", _TEXTS), ("verified", pa.bool_()), ("temperature", pa.float64()),
     ("tokens", pa.int64()), ("simulations", pa.int64()), ("seconds", pa.float64()), ("line_tokens", pa.int64()),
-    ("examples", pa.list_(_EXAMPLE)), ("lines", pa.list_(_LINE)), ("escaped", pa.bool_()),
-], metadata={VERSION_KEY: VERSION})
+]
+
+
+def _schema(version: str, move: list[tuple[str, pa.DataType]], line: list[tuple[str, pa.DataType]]) -> pa.Schema:
+    example = [("thoughts", _TEXTS), ("moves", pa.list_(pa.struct(move))), ("visits", pa.int64()),
+               ("value", pa.float64()), ("q", pa.float64())]
+    nested = [("examples", pa.list_(pa.struct(example))), ("lines", pa.list_(pa.struct(line)))]
+    return pa.schema([*_FLAT, *nested, ("escaped", pa.bool_())], metadata={VERSION_KEY: version})
+
+
+SCHEMA = _schema(VERSION, [*_MOVE, ("last", pa.bool_())], [*_LINE, ("lasts", pa.list_(pa.bool_()))])
+SCHEMAS = {"1": _schema("1", _MOVE, _LINE), VERSION: SCHEMA}
 
 _SAME = ("episode_id", "generation", "sample", "policy_version", "seed", "answer", "verified", "temperature", "tokens",
          "simulations", "seconds", "line_tokens")  # columns that are called and stored as in Trajectory
@@ -58,15 +67,24 @@ class UnknownSchema(StoreError):
 
 
 def check(schema: pa.Schema) -> None:
-    """Raises UnknownSchema for another version of the schema, ValueError for what never was a file of trajectories."""
-    version = (schema.metadata or {}).get(VERSION_KEY)
-    if version is None:
+    """Raises UnknownSchema for a version that cannot be read, ValueError for what never was a file of trajectories."""
+    found = (schema.metadata or {}).get(VERSION_KEY)
+    if found is None:
         raise ValueError("it names no version of the schema of trajectories")
-    if version != VERSION.encode():
-        raise UnknownSchema(f"its schema of trajectories has version {version.decode(errors='replace')!r}; "
-                            f"this program reads version {VERSION}")
-    if not schema.equals(SCHEMA):
-        raise ValueError(f"its columns are not those of version {VERSION} of the schema of trajectories")
+    version = found.decode(errors="replace")
+    if version not in SCHEMAS:
+        raise UnknownSchema(f"its schema of trajectories has version {version!r}; "
+                            f"this program reads versions {' and '.join(SCHEMAS)}")
+    if not schema.equals(SCHEMAS[version]):
+        raise ValueError(f"its columns are not those of version {version} of the schema of trajectories")
+
+
+def upgraded(table: pa.Table) -> pa.Table:
+    """All columns of a file that can be read, or some of them, as the newest version has them."""
+    wanted = pa.schema([SCHEMA.field(name) for name in table.column_names], metadata=SCHEMA.metadata)
+    if table.schema.equals(wanted):
+        return table
+    return table.cast(wanted).replace_schema_metadata(SCHEMA.metadata)
 
 
 def to_row(trajectory: Trajectory) -> dict[str, Any]:
@@ -81,7 +99,8 @@ def to_row(trajectory: Trajectory) -> dict[str, Any]:
         "detail": verdict.detail,
         "examples": [{**vars(example), "thoughts": list(example.thoughts), "moves": [vars(m) for m in example.moves]}
                      for example in trajectory.examples],
-        "lines": [{**vars(line), "thoughts": list(line.thoughts), "logprobs": list(line.logprobs)}
+        "lines": [{**vars(line), "thoughts": list(line.thoughts), "logprobs": list(line.logprobs),
+                   "lasts": list(line.lasts)}
                   for line in trajectory.lines],
     }
     escaped = any(_surrogate(text) for text in _texts(row))
@@ -102,12 +121,16 @@ def from_row(row: Mapping[str, Any]) -> Trajectory:
                       row["fault"])
     verdict = Verdict(Status(row["status"]), row["reward"], Evidence(row["evidence"]), row["detail"])
     examples = tuple(Example(**{**example, "thoughts": tuple(example["thoughts"]),
-                                "moves": tuple(Move(**move) for move in example["moves"])})
-                     for example in row["examples"])
-    lines = tuple(Line(**{**line, "thoughts": tuple(line["thoughts"]), "logprobs": tuple(line["logprobs"])})
+                                "moves": tuple(map(_move, example["moves"]))}) for example in row["examples"])
+    lines = tuple(Line(**{**line, "thoughts": tuple(line["thoughts"]), "logprobs": tuple(line["logprobs"]),
+                          "lasts": tuple(line["lasts"] or ())})
                   for line in row["lines"])
     return Trajectory(**{name: row[name] for name in _SAME}, purpose=Purpose(row["purpose"]), problem=problem,
                       verdict=verdict, examples=examples, lines=lines, answer_thoughts=tuple(row["answer_thoughts"]))
+
+
+def _move(row: Mapping[str, Any]) -> Move:
+    return Move(**{**row, "last": bool(row["last"])})
 
 
 def to_table(trajectories: Iterable[Trajectory]) -> pa.Table:
@@ -125,9 +148,10 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
 
 
 def rows(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a file one after another, as stored; a row group at most is held in memory."""
+    """The rows of a file one after another, as the newest version has them; a row group at most is held in memory."""
     for group in range(file.num_row_groups):  # iter_batches of pyarrow 26 reads them all first
-        for batch in file.read_row_group(group, columns, use_threads=False).to_batches(max_chunksize=128):
+        table = upgraded(file.read_row_group(group, columns, use_threads=False))
+        for batch in table.to_batches(max_chunksize=128):
             yield from batch.to_pylist()
 
 

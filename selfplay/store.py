@@ -166,7 +166,7 @@ class Store:
         pending: list[pa.Table] = []
         size = 0
         for batch in batches:
-            for table in self._scan([batch], lambda file, _: iter([file.read(use_threads=False)])):
+            for table in self._scan([batch], lambda file, _: iter([_table(file)])):
                 ids = table.column("episode_id").to_pylist()
                 pending.append(table.filter(pa.array([episode not in seen for episode in ids], pa.bool_())))
                 seen.update(ids)
@@ -185,7 +185,7 @@ class Store:
         gone = set(ids)
         self.compact(generation)
         for name in self._parts(generation):
-            for table in list(self._scan([name], lambda file, _: iter([file.read(use_threads=False)]))):
+            for table in list(self._scan([name], lambda file, _: iter([_table(file)]))):
                 stays = [episode not in gone for episode in table.column("episode_id").to_pylist()]
                 if not all(stays):
                     self._write_part(generation, [table.filter(pa.array(stays, pa.bool_()))])
@@ -262,6 +262,11 @@ class Store:
             moved = None
         reason = str(error).partition("\n")[0] or type(error).__name__
         self.damaged.append(Damage(path, reason, moved))
+
+
+def _table(file: pq.ParquetFile) -> pa.Table:
+    """All of a file, of whichever version."""
+    return schema.upgraded(file.read(use_threads=False))
 
 
 def _batch(generation: int, ids: Iterable[str]) -> str:

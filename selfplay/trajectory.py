@@ -67,6 +67,8 @@ class Move:
             correct, 0 if all its lines ended wrong or dead, else the search's own estimate.
         outcome: `correct`, `wrong` (graded), `dead` (blank, cut off, illegal, too deep), `refuted` (self-check), or
             `open` (nothing certain).
+        last: the policy ended its whole text with it, and not only the thought (policy/base.py); False too where that
+            was not stored.
     """
 
     text: str
@@ -76,6 +78,7 @@ class Move:
     value: float | None
     q: float
     outcome: str
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class Line:
         reward: of its answer, graded with the reference; in [0, 1].
         status: `correct`, `wrong`, `unparsable` (no answer too), `timeout` or `error`.
         greedy: the most likely line, not a sample; no member of the group.
+        lasts: for each thought, whether the policy ended its whole text with it (where that answers nothing, it is
+            asked on as if it had ended the thought alone); () where that was not stored.
     """
 
     thoughts: tuple[str, ...]
@@ -114,6 +119,7 @@ class Line:
     reward: float
     status: str
     greedy: bool = False
+    lasts: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)

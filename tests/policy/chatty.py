@@ -29,14 +29,19 @@ LETTERS = [*map(chr, range(33, 127)), "\u0120", "\u010a"]  # of ASCII alone, as 
 
 
 @cache
-def chat_tokenizer(template: str | None = CHATML, eos: str = "<|im_end|>") -> PreTrainedTokenizerFast:
-    """Newlines merge with each other and with what stands before them, but not with what comes after, as in Qwen's."""
+def chat_tokenizer(
+    template: str | None = CHATML, eos: str = "<|im_end|>", merges: bool = True
+) -> PreTrainedTokenizerFast:
+    """Newlines merge with each other and with what stands before them, but not with what comes after, as in Qwen's.
+
+    Without merges tokens are characters, so that a text has hardly any other tokens than those it is drawn in.
+    """
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(_regex(), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=330, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        vocab_size=330 if merges else 0, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
         initial_alphabet=LETTERS, show_progress=False)
     backend.train_from_iterator(CORPUS * 20, trainer)
     backend.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in ("<think>", "</think>", *ANSWERS)])
@@ -54,13 +59,14 @@ def _regex() -> object:
 
 
 def write_chatty(
-    folder: Path, architecture: str = "llama", template: str | None = CHATML, eos: str = "<|im_end|>"
-) -> Path:
+    folder: Path, architecture: str = "llama", template: str | None = CHATML, eos: str = "<|im_end|>",
+    merges: bool = True, seed: int | None = None,
+) -> Path:  # fmt: skip
     """A saved instruct model with a value head; of a base model the end of the text is '<|endoftext|>'.
 
-    What it likes to write can be read, and is an answer now and then.
+    What it likes to write can be read, and is an answer now and then; what it likes most is by the seed.
     """
-    tokenizer = chat_tokenizer(template, eos)
+    tokenizer = chat_tokenizer(template, eos, merges)
     model = build(architecture, len(tokenizer))
     with torch.no_grad():
         for parameter in model.parameters():  # random weights that matter: far from uniform
@@ -69,8 +75,8 @@ def write_chatty(
         rows = [ids[0] for text in LIKED if len(ids := tokenizer(text, add_special_tokens=False)["input_ids"]) == 1]
         rows.append(tokenizer.convert_tokens_to_ids(eos))
         weight = model.get_output_embeddings().weight  # type: ignore[operator]
-        if architecture in SEEDS:
-            torch.manual_seed(SEEDS[architecture])
+        if seed is not None or architecture in SEEDS:
+            torch.manual_seed(SEEDS[architecture] if seed is None else seed)
         weight.normal_(std=0.1)
         weight[rows] *= 4.0
     end = tokenizer.convert_tokens_to_ids(eos)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import pyarrow as pa
 from hypothesis import strategies as st
 
+from selfplay import schema
 from selfplay.schema import MARK
 from selfplay.trajectory import Example, Job, Line, Move, Purpose, Trajectory
 from verifiers.base import Evidence, Problem, Status, Verdict
@@ -55,11 +57,11 @@ _VALUE = st.none() | st.floats()
 _PROBLEM = st.builds(Problem, id=_TEXT, domain=_TEXT, prompt=_TEXT, facts=st.dictionaries(_TEXT, _JSON, max_size=3),
                      reference=st.none() | _TEXT, fault=_TEXT)
 _MOVE = st.builds(Move, text=_TEXT, logprob=_LIKELIHOOD, prior=_LIKELIHOOD, visits=_COUNT, value=_VALUE,
-                  q=_LIKELIHOOD, outcome=_TEXT)
+                  q=_LIKELIHOOD, outcome=_TEXT, last=st.booleans())
 _EXAMPLE = st.builds(Example, thoughts=_TEXTS, moves=st.lists(_MOVE, max_size=3).map(tuple), visits=_COUNT,
                      value=_VALUE, q=_LIKELIHOOD)
 _LINE = st.builds(Line, thoughts=_TEXTS, logprobs=st.lists(_LIKELIHOOD, max_size=3).map(tuple), reward=_LIKELIHOOD,
-                  status=_TEXT, greedy=st.booleans())
+                  status=_TEXT, greedy=st.booleans(), lasts=st.lists(st.booleans(), max_size=3).map(tuple))
 _VERDICT = st.builds(Verdict, status=st.sampled_from(Status), reward=_LIKELIHOOD, evidence=st.sampled_from(Evidence),
                      detail=_TEXT)
 ANY = st.builds(
@@ -69,6 +71,15 @@ ANY = st.builds(
     verified=st.booleans(), verdict=_VERDICT, temperature=_LIKELIHOOD, tokens=_COUNT, simulations=_COUNT,
     seconds=_LIKELIHOOD, line_tokens=_COUNT,
 )
+
+
+def as_first_version(trajectories: Sequence[Trajectory]) -> pa.Buffer:
+    """A file of trajectories as version 1 wrote it, which did not know `last`."""
+    rows = [schema.to_row(each) for each in trajectories]
+    for row in rows:
+        for nested in (*row["lines"], *(move for example in row["examples"] for move in example["moves"])):
+            nested.pop("lasts", None), nested.pop("last", None)
+    return schema.to_parquet(pa.Table.from_pylist(rows, schema=schema.SCHEMAS["1"]))
 
 
 def replaced(one: Trajectory, **changes: object) -> Trajectory:
