@@ -43,7 +43,7 @@ from commands.task import Poser, Task, as_object
 from commands.think import Observed
 from policy.base import Policy
 from policy.budget import Budget, Meter
-from policy.served.worker import Worker
+from policy.worker import Worker
 from search.base import Answer, Searcher
 from search.thinking import Thinking
 from search.watch import fits

@@ -6,11 +6,11 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from policy.base import Adaptable, BadPolicy, Policy, Sampling, Thought
+from policy.base import Policy, Sampling, Thought
 from policy.budget import Meter
+from policy.wrapped import Wrapped
 from verifiers.base import Completion, State
 
 
@@ -34,7 +34,7 @@ class Tool(Protocol):
         ...
 
 
-class Tooled:
+class Tooled(Wrapped):
     """A policy with a tool. What the tool writes is charged a token a character: it has no tokenizer to ask.
 
     A thought's log-probability and value are the policy's own, of the thought before it was completed. Thoughts that a
@@ -47,10 +47,8 @@ class Tooled:
     """
 
     def __init__(self, policy: Policy, tool: Tool) -> None:
-        self.version = f"{policy.version}+{tool.version}"
-        self.max_thought_tokens = policy.max_thought_tokens + tool.max_chars
-        self.temperature: float = getattr(policy, "temperature", 1.0)
-        self._policy = policy
+        super().__init__(policy, tool.version)
+        self.max_thought_tokens += tool.max_chars
         self._tool = tool
 
     async def propose(
@@ -75,25 +73,3 @@ class Tooled:
             return thought
         text = thought.text[: completion.kept] + completion.written
         return replace(thought, text=text, tokens=thought.tokens + len(completion.written), last=False)
-
-    def load_adapter(self, folder: str | Path | None) -> None:
-        """See Adaptable."""
-        if not isinstance(self._policy, Adaptable):
-            raise BadPolicy(f"the policy {self._policy.version} takes no adapter")
-        self._policy.load_adapter(folder)
-        self.version = f"{self._policy.version}+{self._tool.version}"
-
-    @property
-    def decoders(self) -> frozenset[Any]:
-        """Those of the policy."""
-        return frozenset(getattr(self._policy, "decoders", ()))
-
-    @property
-    def usages(self) -> tuple[Any, ...]:
-        """Those of the policy (policy/served/policy.py)."""
-        return tuple(getattr(self._policy, "usages", ()))
-
-    def close(self) -> None:
-        """End what the policy keeps running, if anything."""
-        if hasattr(self._policy, "close"):
-            self._policy.close()

@@ -20,7 +20,7 @@ from policy.served.draws import Draws, Sample
 from policy.served.endpoint import Endpoint, ServerFailed, Usage, checked_url
 from policy.served.probe import NOT_UNDERSTOOD, probe
 from policy.served.requests import APIS, CONTINUATIONS, Dialect, Writer, dialects, text_of
-from policy.served.worker import Worker
+from policy.worker import Worker
 from verifiers.base import State
 
 T = TypeVar("T")
