@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -56,6 +57,15 @@ def listed(path: str) -> set[str]:
         return set()
 
 
+def descriptors(pid: int) -> set[str]:
+    """What a process holds open, number and object of each: one opened since is new, whatever else was closed."""
+    held = set()
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # listdir's own, or closed by another thread
+            held.add(f"{number} {os.readlink(f'/proc/{pid}/fd/{number}')}")
+    return held
+
+
 def owner(path: str) -> int:
     try:
         return os.lstat(path).st_uid
@@ -71,21 +81,22 @@ def numbers(path: str, column: int, titles: int = 0) -> set[str]:
 def snapshot(*pids: int) -> dict[str, Any]:
     """Everything there is now: of this process, and of these others.
 
-    What the whole machine shares is a set: other tests may be making and removing such things at the same time.
+    What others may be making and removing at the same time is a set: other tests, and what earlier ones left to end.
     """
     own = os.getpid()
-    seen: dict[str, Any] = {f"descriptors of {pid}": len(os.listdir(f"/proc/{pid}/fd")) for pid in (own, *pids)}
+    seen: dict[str, Any] = {f"descriptors of {own}": descriptors(own)}
+    seen |= {f"descriptors of {pid}": len(descriptors(pid)) for pid in pids}  # a zygote exchanges some for others
     seen |= {f"mounts of {pid}": read(f"/proc/{pid}/mountinfo") for pid in (own, *pids)}
     seen |= {f"files in {place}": listed(place) for place in PLACES}
     seen["files of jobs"] = {name for name in os.listdir("/tmp") if owner(f"/tmp/{name}") >= JOBS_UID}
     seen |= {f"shared {kind}": numbers(f"/proc/sysvipc/{kind}", column=1, titles=1) for kind in ("shm", "msg", "sem")}
-    return seen | {"processes": sorted(children(own)), "keys": numbers("/proc/keys", column=0)}
+    return seen | {"processes": set(children(own)), "keys": numbers("/proc/keys", column=0)}
 
 
 def difference(before: dict[str, Any], *pids: int, seconds: float = 5.0) -> dict[str, Any]:
     """What is otherwise than before, once things have had a moment to settle: {what: (before, after)}.
 
-    Of what the whole machine shares, what is new; what was there before and is gone was not ours.
+    Of sets, what is new; what was there before and is gone was not ours.
     """
     deadline = time.monotonic() + seconds
     while True:

@@ -51,11 +51,13 @@ async def test_transformers_serve(url: str, serve: Callable[..., Served]) -> Non
     policy = serve(url, SHIPPED, max_thought_tokens=LONGEST, extra_body=DRAWS)
     assert policy.dialect.offers == ("seed",)  # it passes over n and logprobs, and says so in its log alone
     local = Transformer("policy/shipped", threads=1, max_thought_tokens=LONGEST)
-    for state in STATES:
+    # Its seed is the process's, so what it draws beside other requests is chance. The root's likeliest thought has a
+    # probability of 0.18, the deeper state's of 0.97.
+    for state, least in zip(STATES, (2, 1), strict=True):
         assert same(await ask(policy, state, Sampling.GREEDY, 1), await ask(local, state, Sampling.GREEDY, 1))
         thoughts = await ask(policy, state, Sampling.DISTINCT, 4)
-        texts = [thought.text for thought in thoughts if not thought.dead]  # few states have four likely ones
-        assert len(set(texts)) == len(texts) >= 2
+        texts = [thought.text for thought in thoughts if not thought.dead]
+        assert len(set(texts)) == len(texts) >= least
         likely = {thought.text for thought in await ask(local, state, Sampling.DISTINCT, 60)}
         assert set(texts) <= likely  # they are this model's
     local.close()
