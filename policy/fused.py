@@ -65,7 +65,7 @@ class Fused:
         self.rope = body.rotary_emb
         self.layers = [_Layer(layer) for layer in body.layers]
         weights = list(body.layers.parameters())
-        self._plan, self._lines_up = planned(weights), all(knows(weight) for weight in weights)
+        self._plan, self.lines_up = planned(weights), all(knows(weight) for weight in weights)
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
@@ -97,7 +97,7 @@ class Fused:
         cos, sin = (turn(angles).mul_(self.rope.attention_scaling).to(x.dtype) for turn in (torch.cos, torch.sin))
         turns = torch.cat([cos, cos], 1)[:, None], torch.cat([-sin, sin], 1)[:, None]
         count = len(tokens)
-        if self._lines_up:
+        if self.lines_up:
             x = padded(x, lined_up(count))
         for number, layer in enumerate(self.layers):
             x = layer(x, turns, number, attention, worn)

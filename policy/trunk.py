@@ -15,6 +15,7 @@ from policy.base import BadPolicy
 from policy.fused import Aim, Fused, computes_in
 from policy.gpu.static import StaticStep, checked
 from policy.gpu.transfers import Fetch, send
+from policy.host.step import WIDEST, HostStep
 from policy.kv import SlotCache, Stem
 from policy.lora import Lora, Worn, worn_by
 from policy.products import multiplied
@@ -58,6 +59,7 @@ class Trunk:
         self.kv = self._new_cache(model, computes_in(model) if fits else model.dtype)
         self.fused = Fused(model, self.kv) if fits else None
         self.static: StaticStep | None = None
+        self.host: HostStep | None = None
         self.check(model)
 
     @torch.inference_mode()
@@ -78,6 +80,7 @@ class Trunk:
         To be called again when its weights have changed. Raises BadPolicy, also for broken weights. Uses the first
         slots.
         """
+        self.host = None
         self.static = None  # what was captured may read weights that are no longer the model's
         tokens = np.arange(4)[None, :] % self.vocabulary
         plain = model(torch.from_numpy(tokens).to(self.device)).logits[0, -1].float()
@@ -87,6 +90,9 @@ class Trunk:
             self.fused.bind()
             if self._agrees(tokens, plain):
                 self.static = checked(self)
+                if self.device.type == "cpu":
+                    self.host = HostStep(self.fused, self.kv)
+                    assert self._agrees(tokens, plain)
                 return
             self.fused = None
             self.kv = self._new_cache(model, model.dtype)
@@ -123,6 +129,8 @@ class Trunk:
         rows, width = tokens.shape
         self.fed += rows * width
         own = starts if offsets is None else starts - offsets
+        if self.host is not None and width <= WIDEST:
+            return self._on_host(tokens, starts, own, stems, slots, worn)
         if self.static is not None and width == 1 and slots is None and worn is None:
             hidden = self.static(tokens[:, 0], starts, own, stems)
             if hidden is not None:
@@ -142,6 +150,24 @@ class Trunk:
             position_ids=at.clamp(max=self.context - 1), past_key_values=self.kv, use_cache=True,
         ).last_hidden_state  # fmt: skip
         return found
+
+    def _on_host(
+        self, tokens: NDArray[np.int64], starts: NDArray[np.int64], own: NDArray[np.int64],
+        stems: Sequence[tuple[Stem, Tensor | None]], slots: NDArray[np.int64] | None, worn: Worn | None,
+    ) -> Tensor:  # fmt: skip
+        """See forward; own: [R], how many tokens each row holds in its slot."""
+        assert self.host is not None
+        rows, width = tokens.shape
+        slots = np.arange(rows) if slots is None else slots
+        if width > 1:
+            steps = np.arange(width)
+            starts, own = ((first[:, None] + steps).reshape(-1) for first in (starts, own))
+            slots = slots.repeat(width)
+            stems = [(stem, None if some is None else (some[:, None] * width + torch.from_numpy(steps)).flatten())
+                     for stem, some in stems]
+            worn = None if worn is None else worn.by_token(width)
+        hidden = self.host(torch.from_numpy(tokens.reshape(-1)), starts, own, slots, stems, worn)
+        return hidden.view(rows, width, -1)
 
     def logprobs(self, hidden: Tensor) -> Tensor:
         """Hidden states [R, H] -> log-probabilities of the next token at temperature 1, float32, [R, V]."""

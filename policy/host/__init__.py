@@ -1,0 +1,1 @@
+"""What decoding does on a CPU between the matrix products."""

@@ -1,0 +1,195 @@
+"""What a decoding step does between the matrix products, compiled for this processor.
+
+A step of few rows is some forty operations of torch a layer, of microseconds each; here they are five. All arrays are
+of float32 and contiguous, unless it says otherwise. N rows of one token each; M >= N rows are multiplied, those from N
+on are padding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+# Sums in any order, so that they run in vectors. Not "ninf" and "nnan": what is masked is minus infinity.
+_FAST = {"reassoc", "contract", "arcp", "nsz"}
+_compiled: Any = njit(cache=True, fastmath=_FAST, nogil=True, error_model="numpy", boundscheck=False)
+_LOG2E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
+_LEAST = np.float32(-87.0)
+_HALF, _ONE = np.float32(0.5), np.float32(1)
+_C0, _C1, _C2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
+_C3, _C4, _C5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
+
+
+@intrinsic
+def _float_of(typing: Any, bits: Any) -> Any:
+    """The float32 of these bits."""
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
+    return types.float32(types.int32), generate
+
+
+@_compiled
+def _exp(x):  # type: ignore[no-untyped-def]
+    """exp(x) for x <= 88, to 2 units in the last place; a loop of it runs in vectors, as one of libm's does not.
+
+    The polynomial is Cephes' expf (Moshier 1989).
+    """
+    x = max(x, _LEAST)
+    n = np.floor(x * _LOG2E + _HALF)
+    x = x - n * _LN2_HIGH - n * _LN2_LOW
+    y = ((((_C0 * x + _C1) * x + _C2) * x + _C3) * x + _C4) * x + _C5
+    y = y * x * x + x + _ONE
+    return y * _float_of((np.int32(n) + np.int32(127)) << np.int32(23))
+
+
+@_compiled
+def normed(x, weight, eps, out):  # type: ignore[no-untyped-def]
+    """out [M, H] = root mean square normalisation of x [M, H]."""
+    rows, width = x.shape
+    for row in range(rows):
+        total = np.float32(0)
+        for i in range(width):
+            total += x[row, i] * x[row, i]
+        scale = _ONE / np.sqrt(total / np.float32(width) + eps)
+        for i in range(width):
+            out[row, i] = x[row, i] * scale * weight[i]
+
+
+@_compiled
+def added(x, more, weight, eps, out):  # type: ignore[no-untyped-def]
+    """x [M, H] += more; out [M, H] = its normalisation."""
+    rows, width = x.shape
+    for row in range(rows):
+        total = np.float32(0)
+        for i in range(width):
+            value = x[row, i] + more[row, i]
+            x[row, i] = value
+            total += value * value
+        scale = _ONE / np.sqrt(total / np.float32(width) + eps)
+        for i in range(width):
+            out[row, i] = x[row, i] * scale * weight[i]
+
+
+@_compiled
+def _turn(vector, weight, eps, cos, sin, scale, out):  # type: ignore[no-untyped-def]
+    """out [D] = scale times the rotation of a head's vector [D], normalised first where there is a weight."""
+    half = cos.shape[0]
+    if weight.shape[0]:
+        total = np.float32(0)
+        for i in range(2 * half):
+            total += vector[i] * vector[i]
+        factor = _ONE / np.sqrt(total / np.float32(2 * half) + eps)
+        for i in range(2 * half):
+            vector[i] *= factor * weight[i]
+    for i in range(half):
+        out[i] = (vector[i] * cos[i] - vector[i + half] * sin[i]) * scale
+        out[i + half] = (vector[i + half] * cos[i] + vector[i] * sin[i]) * scale
+
+
+@_compiled
+def turned(drawn, turns, at, own, slots, norms, eps, scale, queries, held):  # type: ignore[no-untyped-def]
+    """Rotate queries and keys by their positions (RoPE, Su et al. 2021); keys and values go to where rows hold theirs.
+
+    Args:
+        drawn: [M, (heads + 2 kv heads) D], queries, keys and values of a layer; overwritten.
+        turns: [2, P, D / 2], cosines and sines of positions.
+        at: [N], positions in the lines.
+        own, slots: [N], positions in the slots, and which these are.
+        norms: two of [D], or [0] for none: of queries and of keys.
+        queries: [kv heads, N, group, D], result, times `scale`.
+        held: [2, slots, kv heads, room, D], result.
+    """
+    kv_heads, rows, group, dim = queries.shape
+    heads = kv_heads * group
+    for row in range(rows):
+        cos, sin = turns[0, at[row]], turns[1, at[row]]
+        for head in range(heads):
+            _turn(drawn[row, head * dim : (head + 1) * dim], norms[0], eps, cos, sin, scale,
+                  queries[head // group, row, head % group])
+        for head in range(kv_heads):
+            first = (heads + head) * dim
+            _turn(drawn[row, first : first + dim], norms[1], eps, cos, sin, _ONE, held[0, slots[row], head, own[row]])
+            first += kv_heads * dim
+            for i in range(dim):
+                held[1, slots[row], head, own[row], i] = drawn[row, first + i]
+
+
+@_compiled
+def weighed(queries, held, own, slots, stem_scores, stem_lengths, weights):  # type: ignore[no-untyped-def]
+    """Softmax over what rows share and what they hold.
+
+    Args:
+        queries: [kv heads, N, group, D].
+        held: [2, slots, kv heads, room, D].
+        own, slots: [N], the last positions that rows see, in which slots.
+        stem_scores: [kv heads, N, group, P], become weights; what is beyond a row's stem becomes 0.
+        stem_lengths: [N].
+        weights: [kv heads, N, group, at least max(own) + 1], result, of what rows hold.
+    """
+    kv_heads, rows, group, dim = queries.shape
+    longest = stem_scores.shape[3]
+    for head in range(kv_heads):
+        for row in range(rows):
+            seen, shared = own[row] + 1, stem_lengths[row]
+            for part in range(group):
+                query, mine, theirs = queries[head, row, part], weights[head, row, part], stem_scores[head, row, part]
+                greatest = np.float32(-np.inf)
+                for at in range(seen):
+                    key = held[0, slots[row], head, at]
+                    total = np.float32(0)
+                    for i in range(dim):
+                        total += query[i] * key[i]
+                    mine[at] = total
+                    greatest = max(greatest, total)
+                for at in range(shared):
+                    greatest = max(greatest, theirs[at])
+                total = np.float32(0)
+                for at in range(seen):
+                    mine[at] = _exp(mine[at] - greatest)
+                    total += mine[at]
+                for at in range(shared):
+                    theirs[at] = _exp(theirs[at] - greatest)
+                    total += theirs[at]
+                factor = _ONE / total
+                for at in range(seen):
+                    mine[at] *= factor
+                for at in range(shared):
+                    theirs[at] *= factor
+                for at in range(shared, longest):
+                    theirs[at] = np.float32(0)
+
+
+@_compiled
+def gathered(weights, held, own, slots, shared, out):  # type: ignore[no-untyped-def]
+    """out [M, heads D] = what rows find in their slots by these weights, plus `shared` [kv heads, N, group, D] (or
+    [.., 0, ..]: nothing). See weighed."""
+    kv_heads, rows, group = weights.shape[:3]
+    dim = held.shape[4]
+    for row in range(rows):
+        for head in range(kv_heads):
+            for part in range(group):
+                first = (head * group + part) * dim
+                found = out[row, first : first + dim]
+                if shared.shape[1]:
+                    for i in range(dim):
+                        found[i] = shared[head, row, part, i]
+                else:
+                    for i in range(dim):
+                        found[i] = np.float32(0)
+                for at in range(own[row] + 1):
+                    weight, value = weights[head, row, part, at], held[1, slots[row], head, at]
+                    for i in range(dim):
+                        found[i] += weight * value[i]
+
+
+@_compiled
+def gated(raised, out):  # type: ignore[no-untyped-def]
+    """out [M, I] = silu(gate) times the rest of raised [M, 2 I], whose first half is the gate."""
+    rows, width = out.shape
+    for row in range(rows):
+        for i in range(width):
+            gate = raised[row, i]
+            out[row, i] = gate / (_ONE + _exp(min(-gate, np.float32(88)))) * raised[row, i + width]
