@@ -65,7 +65,7 @@ class Fused:
         self.rope = body.rotary_emb
         self.layers = [_Layer(layer) for layer in body.layers]
         weights = list(body.layers.parameters())
-        self._plan, self.lines_up = planned(weights), all(knows(weight) for weight in weights)
+        self.plan, self.lines_up = planned(weights), all(knows(weight) for weight in weights)
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
@@ -80,7 +80,7 @@ class Fused:
     def bind(self) -> None:
         """What the modules' weights have become is used from now on."""
         for layer in self.layers:
-            layer.bind(self._plan)
+            layer.bind(self.plan)
 
     def __call__(self, tokens: Tensor, aim: Aim, kv: SlotCache | None = None) -> Tensor:
         """Tokens [R, T] -> hidden states after the final norm, [R, T, H]; `kv`: in place of its own."""
@@ -98,7 +98,7 @@ class Fused:
         turns = torch.cat([cos, cos], 1)[:, None], torch.cat([-sin, sin], 1)[:, None]
         count = len(tokens)
         if self.lines_up:
-            x = padded(x, lined_up(count))
+            x = padded(x, lined_up(count, self.plan.least))
         for number, layer in enumerate(self.layers):
             x = layer(x, turns, number, attention, worn)
         return _norm(self.norm, x[:count])

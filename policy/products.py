@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
-FEW = 4  # rows; MKL multiplies fewer faster, if the weights are in the processor's cache
+from policy.host import kernels
+
+FEW, FEW_BFLOAT16 = 9, 4  # rows; fewer are faster without oneDNN, if the weights are in the processor's cache
 CACHED = 16 << 20  # bytes of weights that may be
 LARGE = 1 << 22  # elements of a matrix that is worth rows of zeros, be there as few as may be
 PACKED = 1 << 30  # bytes of weights of which there may be a second copy
@@ -32,6 +35,7 @@ class Joined:
         self.bias: Tensor | None = None
         self._packed = self.weight
         self._least = 1
+        self._numbers = self._biases = np.zeros(0, dtype=np.float32)
         self._join()
 
     def _join(self) -> None:
@@ -55,9 +59,16 @@ class Joined:
             self._join()
         self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight) if plan.pack else self.weight
         self._least = plan.least
+        if self.weight.device.type == "cpu" and self.weight.dtype == torch.float32:
+            self._numbers = self.weight.numpy()
+            self._biases = self._biases[:0] if self.bias is None else self.bias.numpy()
 
     def __call__(self, x: Tensor) -> Tensor:
         """[N, in] -> [N, out]; in the precision of the weights, as numbers like x. See `lined_up` for N."""
+        if x.shape[0] < self._least and len(self._numbers):
+            out = x.new_empty(x.shape[0], len(self._numbers))
+            kernels.product(x.numpy(), self._numbers, self._biases, out.numpy())
+            return out
         if x.shape[0] < self._least or not knows(self.weight):
             return linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
         return _one(x.to(self.weight.dtype), self._packed, self.bias).to(x.dtype)
@@ -81,7 +92,7 @@ class Plan:
 
     Attributes:
         pack: is there a second copy of its weights, in the order in which a CPU reads them?
-        least: rows that oneDNN multiplies; MKL does fewer.
+        least: rows that oneDNN multiplies; fewer are multiplied by a kernel of our own, of bfloat16 by MKL.
     """
 
     pack: bool
@@ -101,13 +112,14 @@ def knows(weight: Tensor) -> bool:
 def planned(weights: Sequence[Tensor]) -> Plan:
     """For a model of these weights."""
     size = sum(weight.numel() * weight.element_size() for weight in weights)
-    return Plan(size <= PACKED and all(knows(weight) for weight in weights), FEW if size <= CACHED else 1)
+    few = FEW if all(weight.dtype == torch.float32 for weight in weights) else FEW_BFLOAT16
+    return Plan(size <= PACKED and all(knows(weight) for weight in weights), few if size <= CACHED else 1)
 
 
-def lined_up(rows: int) -> int:
+def lined_up(rows: int, least: int = FEW_BFLOAT16) -> int:
     """So many rows are multiplied in place of these. oneDNN compiles a program for each number of rows of each matrix,
     which takes it 0.4 ms and half a megabyte: there should not be hundreds."""
-    if rows < FEW:
+    if rows < least:
         return rows
     step = 8 if rows <= 64 else 32 if rows <= 512 else 128
     return -(-rows // step) * step

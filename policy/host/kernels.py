@@ -46,6 +46,34 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 
 @_compiled
+def product(x, weight, bias, out):  # type: ignore[no-untyped-def]
+    """out [N, O] = x [N, I] times the transpose of weight [O, I], plus bias [O], or [0] for none; for few rows."""
+    rows, width = x.shape
+    outs = weight.shape[0]
+    fours = outs - outs % 4
+    for o in range(0, fours, 4):  # each weight is read once, and each input for four of them
+        for row in range(rows):
+            a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for i in range(width):
+                value = x[row, i]
+                a += value * weight[o, i]
+                b += value * weight[o + 1, i]
+                c += value * weight[o + 2, i]
+                d += value * weight[o + 3, i]
+            out[row, o], out[row, o + 1], out[row, o + 2], out[row, o + 3] = a, b, c, d
+    for o in range(fours, outs):
+        for row in range(rows):
+            a = np.float32(0)
+            for i in range(width):
+                a += x[row, i] * weight[o, i]
+            out[row, o] = a
+    if bias.shape[0]:
+        for row in range(rows):
+            for o in range(outs):
+                out[row, o] += bias[o]
+
+
+@_compiled
 def normed(x, weight, eps, out):  # type: ignore[no-untyped-def]
     """out [M, H] = root mean square normalisation of x [M, H]."""
     rows, width = x.shape

@@ -61,7 +61,7 @@ class HostStep:
         """
         count = len(tokens)
         x = self.fused.embed(tokens).to(torch.float32)
-        x = padded(x, lined_up(count)) if self.fused.lines_up else x
+        x = padded(x, lined_up(count, self.fused.plan.least)) if self.fused.lines_up else x
         whole, turns = x.numpy(), self._turned(int(at.max()) + 1)
         normed, held = torch.empty_like(x), self.kv.buffer.numpy()
         there, eps = normed.numpy(), self._eps
