@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,13 +15,16 @@ from policy.base import BadPolicy
 from policy.fused import Aim, Fused, computes_in
 from policy.gpu.static import StaticStep, checked
 from policy.gpu.transfers import Fetch, send
-from policy.host.step import WIDEST, HostStep
 from policy.kv import SlotCache, Stem
 from policy.lora import Lora, Worn, worn_by
 from policy.products import multiplied
 from policy.reading import CERTAIN, Likelihood
 from policy.value_head import ValueHead
 
+if TYPE_CHECKING:
+    from policy.host.step import HostStep
+
+CHECKED = 10  # tokens; at load they are read in two pieces, a wide and a narrow one
 BROKEN = "the policy's weights are broken: its logits are no finite numbers"
 
 
@@ -39,6 +42,7 @@ class Trunk:
         fed: tokens run through the model so far.
         fused: the model's layers in fewer operations, where they fit; only these know stems.
         static: on a GPU, steps of one token a row, of these layers, that are captured and replayed.
+        host: on a CPU, steps of few tokens a row, of these layers, that are compiled.
     """
 
     def __init__(self, model: PreTrainedModel, value_head: ValueHead | None, slots: int) -> None:
@@ -80,29 +84,30 @@ class Trunk:
         To be called again when its weights have changed. Raises BadPolicy, also for broken weights. Uses the first
         slots.
         """
-        self.host = None
-        self.static = None  # what was captured may read weights that are no longer the model's
-        tokens = np.arange(4)[None, :] % self.vocabulary
+        self.static = self.host = None  # what was captured may read weights that are no longer the model's
+        tokens = np.arange(min(CHECKED, self.context))[None, :] % self.vocabulary
         plain = model(torch.from_numpy(tokens).to(self.device)).logits[0, -1].float()
         if not bool(plain.isfinite().all()):
             raise BadPolicy(BROKEN)
         if self.fused is not None:
             self.fused.bind()
+            if self.device.type == "cpu" and self.kv.buffer.dtype == torch.float32:
+                from policy.host.step import HostStep  # slow to import
+
+                self.host = HostStep(self.fused, self.kv)
             if self._agrees(tokens, plain):
                 self.static = checked(self)
-                if self.device.type == "cpu":
-                    self.host = HostStep(self.fused, self.kv)
-                    assert self._agrees(tokens, plain)
                 return
-            self.fused = None
+            self.fused = self.host = None
             self.kv = self._new_cache(model, model.dtype)
         if not self._agrees(tokens, plain):
             raise BadPolicy(f"the tree decoder cannot run {type(model).__name__}: its logits differ from the model's")
 
     def _agrees(self, tokens: NDArray[np.int64], plain: Tensor) -> bool:
-        """Are these the logits after four tokens, three of them read at once?"""
-        self.forward(tokens[:, :3], np.zeros(1, dtype=np.int64), slots=np.zeros(1, dtype=np.int64))
-        ours = self._logits(self.forward(tokens[:, 3:], np.full(1, 3))[:, -1])[0]
+        """Are these the logits after some tokens, of which all but the last are read at once?"""
+        first = tokens.shape[1] - 1
+        self.forward(tokens[:, :first], np.zeros(1, dtype=np.int64), slots=np.zeros(1, dtype=np.int64))
+        ours = self._logits(self.forward(tokens[:, first:], np.full(1, first))[:, -1])[0]
         self.fed = 0
         return torch.allclose(plain, ours, atol=1e-3 if self._dtype == torch.float32 else 0.3)
 
@@ -129,12 +134,12 @@ class Trunk:
         rows, width = tokens.shape
         self.fed += rows * width
         own = starts if offsets is None else starts - offsets
-        if self.host is not None and width <= WIDEST:
-            return self._on_host(tokens, starts, own, stems, slots, worn)
         if self.static is not None and width == 1 and slots is None and worn is None:
             hidden = self.static(tokens[:, 0], starts, own, stems)
             if hidden is not None:
                 return hidden[:, None]
+        elif self.host is not None and width <= self.host.widest:
+            return self.host.forward(tokens, starts, own, stems, slots, worn)
         length = min(self.kv.buffer.shape[4], -(-(int(own.max()) + width) // 16) * 16)
         steps = np.arange(width)
         at, mine = (send(first[:, None] + steps, self.device) for first in (starts, own))
@@ -150,24 +155,6 @@ class Trunk:
             position_ids=at.clamp(max=self.context - 1), past_key_values=self.kv, use_cache=True,
         ).last_hidden_state  # fmt: skip
         return found
-
-    def _on_host(
-        self, tokens: NDArray[np.int64], starts: NDArray[np.int64], own: NDArray[np.int64],
-        stems: Sequence[tuple[Stem, Tensor | None]], slots: NDArray[np.int64] | None, worn: Worn | None,
-    ) -> Tensor:  # fmt: skip
-        """See forward; own: [R], how many tokens each row holds in its slot."""
-        assert self.host is not None
-        rows, width = tokens.shape
-        slots = np.arange(rows) if slots is None else slots
-        if width > 1:
-            steps = np.arange(width)
-            starts, own = ((first[:, None] + steps).reshape(-1) for first in (starts, own))
-            slots = slots.repeat(width)
-            stems = [(stem, None if some is None else (some[:, None] * width + torch.from_numpy(steps)).flatten())
-                     for stem, some in stems]
-            worn = None if worn is None else worn.by_token(width)
-        hidden = self.host(torch.from_numpy(tokens.reshape(-1)), starts, own, slots, stems, worn)
-        return hidden.view(rows, width, -1)
 
     def logprobs(self, hidden: Tensor) -> Tensor:
         """Hidden states [R, H] -> log-probabilities of the next token at temperature 1, float32, [R, V]."""

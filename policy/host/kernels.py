@@ -7,15 +7,15 @@ on are padding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-# Sums in any order, so that they run in vectors. Not "ninf" and "nnan": what is masked is minus infinity.
+# Sums in any order, so that they run in vectors; but numbers that are none stay what they are.
 _FAST = {"reassoc", "contract", "arcp", "nsz"}
-_compiled: Any = njit(cache=True, fastmath=_FAST, nogil=True, error_model="numpy", boundscheck=False)
 _LOG2E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
 _LEAST = np.float32(-87.0)
 _HALF, _ONE = np.float32(0.5), np.float32(1)
@@ -23,16 +23,32 @@ _C0, _C1, _C2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.flo
 _C3, _C4, _C5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
 
 
-@intrinsic
-def _float_of(typing: Any, bits: Any) -> Any:
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled at its first call, for later processes too: beside this file, else where NUMBA_CACHE_DIR says or in the
+    user's cache folder. Where none of these can be written to, every process compiles for itself, a few seconds."""
+    jit: Any = njit
+    options: dict[str, Any] = {"fastmath": _FAST, "nogil": True, "error_model": "numpy"}
+    try:
+        compiled: Callable[..., Any] = jit(cache=True, **options)(function)
+    except RuntimeError:
+        compiled = jit(**options)(function)
+    return compiled
+
+
+def _bits(typing: Any, bits: Any) -> Any:
     """The float32 of these bits."""
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], context.get_value_type(types.float32))
+
     return types.float32(types.int32), generate
 
 
+_float_of: Any = intrinsic(_bits)
+
+
 @_compiled
-def _exp(x):  # type: ignore[no-untyped-def]
+def _exp(x):
     """exp(x) for x <= 88, to 2 units in the last place; a loop of it runs in vectors, as one of libm's does not.
 
     The polynomial is Cephes' expf (Moshier 1989).
@@ -46,7 +62,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def product(x, weight, bias, out):  # type: ignore[no-untyped-def]
+def product(x, weight, bias, out):
     """out [N, O] = x [N, I] times the transpose of weight [O, I], plus bias [O], or [0] for none; for few rows."""
     rows, width = x.shape
     outs = weight.shape[0]
@@ -74,7 +90,7 @@ def product(x, weight, bias, out):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def normed(x, weight, eps, out):  # type: ignore[no-untyped-def]
+def normed(x, weight, eps, out):
     """out [M, H] = root mean square normalisation of x [M, H]."""
     rows, width = x.shape
     for row in range(rows):
@@ -87,7 +103,7 @@ def normed(x, weight, eps, out):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def added(x, more, weight, eps, out):  # type: ignore[no-untyped-def]
+def added(x, more, weight, eps, out):
     """x [M, H] += more; out [M, H] = its normalisation."""
     rows, width = x.shape
     for row in range(rows):
@@ -102,7 +118,7 @@ def added(x, more, weight, eps, out):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _turn(vector, weight, eps, cos, sin, scale, out):  # type: ignore[no-untyped-def]
+def _turn(vector, weight, eps, cos, sin, scale, out):
     """out [D] = scale times the rotation of a head's vector [D], normalised first where there is a weight."""
     half = cos.shape[0]
     if weight.shape[0]:
@@ -118,7 +134,7 @@ def _turn(vector, weight, eps, cos, sin, scale, out):  # type: ignore[no-untyped
 
 
 @_compiled
-def turned(drawn, turns, at, own, slots, norms, eps, scale, queries, held):  # type: ignore[no-untyped-def]
+def turned(drawn, turns, at, own, slots, norms, eps, scale, queries, held):
     """Rotate queries and keys by their positions (RoPE, Su et al. 2021); keys and values go to where rows hold theirs.
 
     Args:
@@ -146,7 +162,7 @@ def turned(drawn, turns, at, own, slots, norms, eps, scale, queries, held):  # t
 
 
 @_compiled
-def weighed(queries, held, own, slots, stem_scores, stem_lengths, weights):  # type: ignore[no-untyped-def]
+def weighed(queries, held, own, slots, stem_scores, stem_lengths, weights):
     """Softmax over what rows share and what they hold.
 
     Args:
@@ -191,7 +207,7 @@ def weighed(queries, held, own, slots, stem_scores, stem_lengths, weights):  # t
 
 
 @_compiled
-def gathered(weights, held, own, slots, shared, out):  # type: ignore[no-untyped-def]
+def gathered(weights, held, own, slots, shared, out):
     """out [M, heads D] = what rows find in their slots by these weights, plus `shared` [kv heads, N, group, D] (or
     [.., 0, ..]: nothing). See weighed."""
     kv_heads, rows, group = weights.shape[:3]
@@ -214,7 +230,7 @@ def gathered(weights, held, own, slots, shared, out):  # type: ignore[no-untyped
 
 
 @_compiled
-def gated(raised, out):  # type: ignore[no-untyped-def]
+def gated(raised, out):
     """out [M, I] = silu(gate) times the rest of raised [M, 2 I], whose first half is the gate."""
     rows, width = out.shape
     for row in range(rows):

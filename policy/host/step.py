@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from policy.kv import SlotCache, Stem
 from policy.lora import Worn
 from policy.products import lined_up, padded
 
-WIDEST = 8  # tokens a row: attention of longer pieces is faster as products
 Floats = NDArray[np.float32]
 
 
@@ -30,7 +29,12 @@ class HostStep:
     Args:
         fused: the layers, whose norms are read now: another one is made when they have changed.
         kv: keys and values of the rows, of float32.
+
+    Attributes:
+        widest: most tokens a row; attention of longer pieces is faster as products.
     """
+
+    widest = 8
 
     def __init__(self, fused: Fused, kv: SlotCache) -> None:
         self.fused, self.kv = fused, kv
@@ -45,19 +49,38 @@ class HostStep:
         self._scale = np.float32(1 / math.sqrt(self._dim))
         self._turns = np.zeros((2, 0, self._dim // 2), dtype=np.float32)
 
-    def __call__(
+    def forward(
+        self, tokens: NDArray[np.int64], starts: NDArray[np.int64], own: NDArray[np.int64],
+        stems: Sequence[tuple[Stem, Tensor | None]] = (), slots: NDArray[np.int64] | None = None,
+        worn: Worn | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Feed rows, see Trunk.forward: [R, T] tokens -> hidden states after the final norm, [R, T, H].
+
+        Args:
+            own: [R], how many tokens each row holds in its slot.
+        """
+        rows, width = tokens.shape
+        slots = np.arange(rows) if slots is None else slots
+        if width > 1:
+            steps = np.arange(width)
+            starts, own = ((first[:, None] + steps).reshape(-1) for first in (starts, own))
+            slots = slots.repeat(width)
+            stems = [(stem, None if some is None else (some[:, None] * width + torch.from_numpy(steps)).flatten())
+                     for stem, some in stems]
+            worn = None if worn is None else worn.by_token(width)
+        return self._run(torch.from_numpy(tokens.reshape(-1)), starts, own, slots, stems, worn).view(rows, width, -1)
+
+    def _run(
         self, tokens: Tensor, at: NDArray[np.int64], own: NDArray[np.int64], slots: NDArray[np.int64],
         stems: Sequence[tuple[Stem, Tensor | None]], worn: Worn | None,
     ) -> Tensor:  # fmt: skip
-        """Feed N tokens, of which those of one row come one after the other.
+        """N tokens, of which those of one row come one after the other -> hidden states, [N, H].
 
         Args:
             tokens: [N].
             at, own, slots: [N], their positions in their lines, in their slots, and which these are.
             stems: and which of the N have them, [n]; None for all.
-            worn: which of the N wear which adapters; None if none does.
-
-        Returns: hidden states after the final norm, [N, H].
+            worn: which of the N wear which adapters.
         """
         count = len(tokens)
         x = self.fused.embed(tokens).to(torch.float32)
