@@ -57,7 +57,7 @@ class Joined:
             self._join()
         self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight) if plan.pack else self.weight
         self._least = plan.least
-        self._few = few_rows(self.weight, self.bias) if plan.least == FEW else None
+        self._few = few_rows(self.weight, self.bias) if plan.least == FEW and self.weight.device.type == "cpu" else None
 
     def __call__(self, x: Tensor) -> Tensor:
         """[N, in] -> [N, out]; in the precision of the weights, as numbers like x. See `lined_up` for N."""
@@ -120,8 +120,7 @@ def knows(weight: Tensor) -> bool:
 def planned(weights: Sequence[Tensor]) -> Plan:
     """For a model of these weights."""
     size = sum(weight.numel() * weight.element_size() for weight in weights)
-    exact = all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights)
-    few = FEW if exact else FEW_BFLOAT16
+    few = FEW if all(weight.dtype == torch.float32 for weight in weights) else FEW_BFLOAT16
     return Plan(size <= PACKED and all(knows(weight) for weight in weights), few if size <= CACHED else 1)
 
 

@@ -60,6 +60,20 @@ def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     return MODELS[request.param]()
 
 
+@pytest.fixture(params=["compiled", "eager"])
+def trunk_of(request: pytest.FixtureRequest) -> Callable[[PreTrainedModel, int], Trunk]:
+    """A trunk whose steps of few tokens are compiled, and one that computes them as a GPU does."""
+
+    def make(model: PreTrainedModel, slots: int) -> Trunk:
+        trunk = Trunk(model, None, slots)
+        assert trunk.fused is not None and trunk.host is not None
+        if request.param == "eager":
+            trunk.host = None
+        return trunk
+
+    return make
+
+
 def whole(model: Any, line: list[int]) -> torch.Tensor:
     """The hidden states of a line, by the model's own forward pass."""
     with torch.inference_mode():
@@ -72,9 +86,8 @@ def lines(count: int, length: int) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def test_pieces_and_single_tokens_are_the_models_own(model: PreTrainedModel) -> None:
-    trunk = Trunk(model, None, 5)
-    assert trunk.fused is not None
+def test_pieces_and_single_tokens_are_the_models_own(model: PreTrainedModel, trunk_of: Any) -> None:
+    trunk = trunk_of(model, 5)
     some = lines(5, 24)
     slots = np.array([4, 0, 3, 1, 2])
     pieces = trunk.forward(np.array(some)[:, :20], np.zeros(5, dtype=np.int64), slots=slots)
@@ -90,8 +103,8 @@ def test_pieces_and_single_tokens_are_the_models_own(model: PreTrainedModel) -> 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("whose", ["all of one", "two and none", "one and none"])
-def test_stems_are_as_if_they_were_in_every_slot(model: PreTrainedModel, whose: str) -> None:
-    trunk = Trunk(model, None, 6)
+def test_stems_are_as_if_they_were_in_every_slot(model: PreTrainedModel, whose: str, trunk_of: Any) -> None:
+    trunk = trunk_of(model, 6)
     prompts = [line[:length] for line, length in zip(lines(2, 30), (30, 17), strict=True)]
     stems = []
     for prompt in prompts:

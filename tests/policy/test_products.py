@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from policy.products import CACHED, FEW, LARGE, PACKED, Joined, Plan, lined_up, multiplied, padded, planned
+from policy.products import CACHED, FEW, FEW_BFLOAT16, LARGE, PACKED, Joined, Plan, lined_up, multiplied, padded, planned
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +24,7 @@ def test_joined_layers_compute_what_they_do_alone(plan: Plan, bias: bool) -> Non
         for part in parts:
             part.weight.data *= change
         joined.bind(plan)
-        for rows in (1, 2, FEW, 9):
+        for rows in (1, 2, FEW - 1, FEW, 2 * FEW):
             x = torch.randn(rows, 24)
             with torch.inference_mode():
                 assert torch.allclose(joined(x), torch.cat([part(x) for part in parts], 1), atol=1e-5)
@@ -34,6 +34,7 @@ def test_larger_models_leave_few_rows_to_onednn_too() -> None:
     small, large, huge = (torch.empty(size // 4, device="meta") for size in (CACHED, CACHED + 4, PACKED + 4))
     plans = [planned([weight]) for weight in (small, large, huge)]
     assert [plan.least for plan in plans] == [FEW, 1, 1]
+    assert planned([small.to(torch.bfloat16)]).least == FEW_BFLOAT16
     assert [planned([torch.empty(4)]).pack, plans[2].pack] == [torch.backends.mkldnn.is_available(), False]
 
 
@@ -51,6 +52,7 @@ def test_the_logits_of_large_vocabularies() -> None:
 
 def test_rows_are_lined_up_to_few_numbers() -> None:
     assert [lined_up(rows) for rows in (1, 3, 4, 8, 65, 513)] == [1, 3, 8, 8, 96, 640]
+    assert [lined_up(rows, FEW) for rows in (1, 8, 9)] == [1, 8, 16]
     assert len({lined_up(rows) for rows in range(1, 1025)}) < 40
     assert padded(torch.ones(2, 3), 4).sum() == 6
 
