@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
@@ -20,12 +21,17 @@ PACKED = 1 << 30  # bytes of weights of which there may be a second copy
 # a megabyte, and in training in bfloat16 nearly every batch has another shape. They read these at their first product.
 for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_name, "256")
+Floats = NDArray[np.float32]
 _mkldnn: Any = torch.backends.mkldnn
 BFLOAT16: bool = _mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class Joined:
-    """Linear layers of one input as one product, whose weights they keep views of."""
+    """Linear layers of one input as one product, whose weights they keep views of.
+
+    Attributes:
+        few: the product with few rows, where that is another; since the last `bind`.
+    """
 
     def __init__(self, parts: Sequence[nn.Linear]) -> None:
         self.parts = parts
@@ -33,7 +39,7 @@ class Joined:
         self.bias: Tensor | None = None
         self._packed = self.weight
         self._least = 1
-        self._few: Callable[[Tensor], Tensor] | None = None
+        self.few: Few | None = None
         self._join()
 
     def _join(self) -> None:
@@ -57,29 +63,36 @@ class Joined:
             self._join()
         self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight) if plan.pack else self.weight
         self._least = plan.least
-        self._few = few_rows(self.weight, self.bias) if plan.least == FEW and self.weight.device.type == "cpu" else None
+        self.few = Few(self.weight, self.bias) if plan.least == FEW and self.weight.device.type == "cpu" else None
 
     def __call__(self, x: Tensor) -> Tensor:
         """[N, in] -> [N, out]; in the precision of the weights, as numbers like x. See `lined_up` for N."""
-        if x.shape[0] < self._least and self._few is not None:
-            return self._few(x)
+        if x.shape[0] < self._least and self.few is not None:
+            return self.few(x)
         if x.shape[0] < self._least or not knows(self.weight):
             return linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
         return _one(x.to(self.weight.dtype), self._packed, self.bias).to(x.dtype)
 
 
-def few_rows(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """The product with a matrix of float32 on a CPU, [N, in] -> [N, out]: with few rows faster than a library's."""
-    from policy.host.kernels import product  # slow to import
+class Few:
+    """The product with a matrix of float32 on a CPU, for few rows: faster than a library's.
 
-    numbers, biases = weight.numpy(), np.zeros(0, dtype=np.float32) if bias is None else bias.numpy()
+    Attributes:
+        weight: [out, in]; bias: [out], or [0] for none.
+    """
 
-    def few(x: Tensor) -> Tensor:
-        out = x.new_empty(x.shape[0], numbers.shape[0])
-        product(x.numpy(), numbers, biases, out.numpy())
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        from policy.host.kernels import product  # slow to import
+
+        self.weight: Floats = weight.numpy()
+        self.bias: Floats = np.zeros(0, dtype=np.float32) if bias is None else bias.numpy()
+        self._product = product
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[N, in] -> [N, out]."""
+        out = x.new_empty(x.shape[0], self.weight.shape[0])
+        self._product(x.numpy(), self.weight, self.bias, out.numpy())
         return out
-
-    return few
 
 
 def multiplied(x: Tensor, layer: nn.Linear) -> Tensor:

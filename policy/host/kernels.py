@@ -237,3 +237,37 @@ def gated(raised, out):
         for i in range(width):
             gate = raised[row, i]
             out[row, i] = gate / (_ONE + _exp(min(-gate, np.float32(88)))) * raised[row, i + width]
+
+
+@_compiled
+def layer(x, entering, products, norms, head_norms, turns, at, own, slots, eps, scale, held):
+    """A whole layer for few rows that share nothing: x [N, H] += what it makes of `entering` [N, H].
+
+    `entering` becomes what enters the next one: x, normalised by the last of `norms`.
+
+    Args:
+        products: weight and bias of each; see `product`.
+        norms: [H] each: the one after attention, and the one after the layer.
+        head_norms, turns, at, own, slots, eps, scale, held: see `turned`.
+    """
+    (read, read_bias), (write, write_bias), (up, up_bias), (down, down_bias) = products
+    rows = x.shape[0]
+    kv_heads, dim = held.shape[2], held.shape[4]
+    heads = read.shape[0] // dim - 2 * kv_heads
+    group = heads // kv_heads
+    drawn = np.empty((rows, read.shape[0]), dtype=np.float32)
+    queries = np.empty((kv_heads, rows, group, dim), dtype=np.float32)
+    weights = np.empty((kv_heads, rows, group, own.max() + 1), dtype=np.float32)
+    found, more = np.empty((rows, heads * dim), dtype=np.float32), np.empty_like(x)
+    raised = np.empty((rows, up.shape[0]), dtype=np.float32)
+    gates = np.empty((rows, up.shape[0] // 2), dtype=np.float32)
+    product(entering, read, read_bias, drawn)
+    turned(drawn, turns, at, own, slots, head_norms, eps, scale, queries, held)
+    weighed(queries, held, own, slots, queries[:, :, :, :0], np.zeros(rows, dtype=np.int64), weights)
+    gathered(weights, held, own, slots, queries[:, :0], found)
+    product(found, write, write_bias, more)
+    added(x, more, norms[0], eps, entering)
+    product(entering, up, up_bias, raised)
+    gated(raised, gates)
+    product(gates, down, down_bias, more)
+    added(x, more, norms[1], eps, entering)

@@ -41,10 +41,14 @@ class HostStep:
         first = fused.layers[0]
         _, _, _, self._kv_heads, _, self._dim = kv.buffer.shape
         self._group = first.heads // self._kv_heads
-        self._norms = [[_numbers(norm.weight) for norm in layer.norms] for layer in fused.layers]
+        before, middle = ([_numbers(norm.weight) for norm in norms]
+                          for norms in zip(*(layer.norms for layer in fused.layers), strict=True))
+        self._first = before[0]
+        self._after = list(zip(middle, [*before[1:], _numbers(fused.norm.weight)], strict=True))
         self._head_norms = [tuple(_numbers(None if norm is None else norm.weight) for norm in layer.head_norms)
                             for layer in fused.layers]
-        self._last = _numbers(fused.norm.weight)
+        each = [[joined.few for joined in (layer.read, layer.write, layer.up, layer.down)] for layer in fused.layers]
+        self._few = [tuple((few.weight, few.bias) for few in some if few is not None) for some in each if all(some)]
         self._eps = np.float32(fused.norm.variance_epsilon)
         self._scale = np.float32(1 / math.sqrt(self._dim))
         self._turns = np.zeros((2, 0, self._dim // 2), dtype=np.float32)
@@ -88,9 +92,13 @@ class HostStep:
         whole, turns = x.numpy(), self._turned(int(at.max()) + 1)
         normed, held = torch.empty_like(x), self.kv.buffer.numpy()
         there, eps = normed.numpy(), self._eps
+        kernels.normed(whole, self._first, eps, there)
+        if self._few and count < self.fused.plan.least and worn is None and not stems:
+            for number, (products, norms) in enumerate(zip(self._few, self._after, strict=True)):
+                kernels.layer(whole, there, products, norms, self._head_norms[number], turns, at, own, slots, eps,
+                              self._scale, held[number])
+            return normed
         attention = _Attention(self, count, len(x), own, slots, stems)
-        kernels.normed(whole, self._norms[0][0], eps, there)
-        following = [*(norms[0] for norms in self._norms[1:]), self._last]
 
         def through(joined: Any, entering: Tensor, number: int, name: str) -> Tensor:
             found: Tensor = joined(entering)
@@ -98,16 +106,16 @@ class HostStep:
                 worn.add(found[:count], entering[:count], number, name)
             return found
 
-        for number, layer in enumerate(self.fused.layers):
+        for number, (layer, after) in enumerate(zip(self.fused.layers, self._after, strict=True)):
             drawn = through(layer.read, normed, number, "read")
             kernels.turned(drawn.numpy(), turns, at, own, slots, self._head_norms[number], eps, self._scale,
                            attention.queries.numpy(), held[number])
             found = through(layer.write, attention(number, held[number]), number, "write")
-            kernels.added(whole, found.numpy(), self._norms[number][1], eps, there)
+            kernels.added(whole, found.numpy(), after[0], eps, there)
             raised = through(layer.up, normed, number, "up")
             gated = raised.new_empty(len(x), raised.shape[1] // 2)
             kernels.gated(raised.numpy(), gated.numpy())
-            kernels.added(whole, through(layer.down, gated, number, "down").numpy(), following[number], eps, there)
+            kernels.added(whole, through(layer.down, gated, number, "down").numpy(), after[1], eps, there)
         return normed[:count]
 
     def _turned(self, length: int) -> Floats:

@@ -9,7 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from policy.products import CACHED, FEW, FEW_BFLOAT16, LARGE, PACKED, Joined, Plan, lined_up, multiplied, padded, planned
+from policy.products import (
+    CACHED,
+    FEW,
+    FEW_BFLOAT16,
+    LARGE,
+    PACKED,
+    Joined,
+    Plan,
+    lined_up,
+    multiplied,
+    padded,
+    planned,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -125,6 +125,7 @@ kernels.product(np.ones((1, 2), np.float32), np.ones((2, 2), np.float32), np.one
 print(kernels.__file__, out)
 """
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_CACHE_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert str(tmp_path) in ran.stdout and "[[2. 2.]]" in ran.stdout
