@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
-FEW, FEW_BFLOAT16 = 9, 4  # rows; fewer are faster without oneDNN, if the weights are in the processor's cache
+FEW, FEW_BFLOAT16 = 13, 4  # rows; fewer are faster without oneDNN, if the weights are in the processor's cache
 CACHED = 16 << 20  # bytes of weights that may be
 LARGE = 1 << 22  # elements of a matrix that is worth rows of zeros, be there as few as may be
 PACKED = 1 << 30  # bytes of weights of which there may be a second copy
