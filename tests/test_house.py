@@ -26,7 +26,7 @@ FUNCTION_LINES = 55  # about 50
 # What a floor may import beyond the standard library and itself; a package stands for all that is in it.
 MAY_IMPORT = {
     "verifiers": {"numpy", "sympy", "mpmath", "pyarrow"},
-    "policy": {"verifiers.base", "numpy", "torch", "transformers", "peft", "safetensors", "tokenizers",
+    "policy": {"verifiers.base", "numpy", "numba", "torch", "transformers", "peft", "safetensors", "tokenizers",
                "openai", "httpx2"},
     "search": {"policy.base", "policy.budget", "verifiers.base", "numpy"},
     "selfplay": {"search", "policy", "verifiers", "numpy", "torch", "pyarrow", "fsspec", "transformers", "peft",
