@@ -53,6 +53,7 @@ class Attempt:
         answers: every answer in the order it was given; the last one stands.
         greedy_line: the line of thought of the greedy pass, whose answer is the first one if it had any.
         seconds, tokens, simulations: spent in all, once ended.
+        prompt_tokens: that servers read for it; see Meter.
         error: what failed (policy, judge or searcher), or None.
     """
 
@@ -61,6 +62,7 @@ class Attempt:
     seconds: float = 0.0
     tokens: int = 0
     simulations: int = 0
+    prompt_tokens: int = 0
     error: str | None = None
 
     @property
@@ -113,6 +115,7 @@ async def attempt(
     finally:
         record.greedy_line = policy.greedy_line
         record.seconds, record.tokens, record.simulations = meter.seconds, meter.tokens, meter.simulations
+        record.prompt_tokens = meter.prompt_tokens
 
 
 async def together(thinkers: Iterable[Coroutine[Any, Any, None]]) -> None:

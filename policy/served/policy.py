@@ -197,7 +197,9 @@ class Served:
         if self.dialect.logprobs and any(sample.logprob is None for sample in reply.samples):
             raise ServerFailed(f"{self.base_url} told no log-probabilities, as it did before; "
                                "allowed: policy.logprobs=false")
-        return list(reply.samples)
+        read, n = reply.prompt_tokens, len(reply.samples)
+        return [replace(sample, prompt_tokens=read * (i + 1) // n - read * i // n)
+                for i, sample in enumerate(reply.samples)]
 
 
 def _content(adapter: str | Path | None) -> tuple[Path | None, str]:

@@ -110,6 +110,29 @@ def test_a_comparison_tells_it_and_one_that_has_nothing_left_to_do_changes_nothi
     assert run(*asked).code == 0 and (tmp_path / "mine" / "manifest.json").read_text() == manifest
 
 
+def test_a_comparison_prices_prompts_too_whoever_asked_before(run: Callable, standin: Standin, tmp_path: Path) -> None:
+    one = f"{{policy: openai, base_url: '{standin.url}', model: some, api_key_env: null, price_in: 2, price_out: 8}}"
+    asked = ("compare", f"policies={{one: {one}}}", "searches={first: greedy, again: greedy}", "budgets=[100tok]",
+             "count=3", "control=false", "domain=game24", "run=mine")
+    done = run(*asked)
+    assert done.code == 0 and "prompt tokens" in done.out and "tokens generated, prompt tokens and hours" in done.out
+    folder = tmp_path / "mine"
+    rows = json.loads((folder / "comparison.json").read_text())["rows"]
+    used = json.loads((folder / "manifest.json").read_text())["usage"]
+    for row in rows:
+        assert row["prompt_tokens"] > 0
+        assert row["dollars"] == pytest.approx((2 * row["prompt_tokens"] + 8 * row["tokens"]) / 1e6)
+    assert rows[0]["prompt_tokens"] == rows[1]["prompt_tokens"]
+    # All that was asked, but for the first few tokens of the server: greedy searches draw nothing in vain.
+    assert used["prompt_tokens"] - 3 * sum(row["prompt_tokens"] for row in rows) in (10, 20)
+    # Other prices make another table of the same answers; those of the command line stand before the policy's.
+    posts = len(standin.posts)
+    dearer = run(*asked, "prices={one: {per_million_tokens: 0, per_million_prompt_tokens: 1000000}}")
+    assert dearer.code == 0 and len(standin.posts) == posts
+    rows = json.loads((folder / "comparison.json").read_text())["rows"]
+    assert rows[0]["dollars"] == pytest.approx(rows[0]["prompt_tokens"])
+
+
 def test_attempts_are_added_up() -> None:
     one = {"requests": 2, "retries": 0, "prompt_tokens": 10, "completion_tokens": 7, "cost": 0.5}
     assert together([one, one]) == {name: 2 * value for name, value in one.items()} and together([]) is None
