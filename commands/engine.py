@@ -40,7 +40,7 @@ from commands.compose import (
 )  # fmt: skip
 from commands.errors import BadInput, one_line
 from commands.task import Poser, Task, as_object
-from commands.think import Observed
+from commands.think import Observed, Watched
 from policy.base import Policy
 from policy.budget import Budget, Meter
 from policy.worker import Worker
@@ -177,6 +177,14 @@ class Engine:
         """Can every decoder still decode?"""
         return not any(decoder.stopped for decoder in self._decoders())
 
+    def trouble(self) -> str | None:
+        """Why a server that a policy asks gives no answers, in one line that quotes nothing; None if all do.
+
+        At once, by what was last heard of it; see policy/served/policy.py.
+        """
+        asking = {one for policy in self._policies.values() for one in getattr(policy, "upstreams", ())}
+        return next(iter([said for one in asking if (said := one.trouble())]), None)
+
     def _decoders(self) -> set[Decoder]:
         return {decoder for policy in self._policies.values() for decoder in getattr(policy, "decoders", ())}
 
@@ -206,7 +214,7 @@ class Engine:
 
         Leaving early ends the thinking at the next token.
         """
-        searcher, queue = self.searcher(search), _Watched()
+        searcher, queue = self.searcher(search), Watched()
         task.record.answers = queue
         thinking = asyncio.ensure_future(task.run(searcher, seed, on_thinking))
         thinking.add_done_callback(lambda _: queue.end())
@@ -246,24 +254,6 @@ class Engine:
                 self._policies[key] = load_policy(config, domain, whole["tools"], set(without_experts(config)[1]),
                                                   generator=whole["generator"], values=whole["values"])
             return self._policies[key]
-
-
-class _Watched(list[Answer]):
-    """A record's answers, which somebody waits for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._queue: asyncio.Queue[Answer | None] = asyncio.Queue()
-
-    def append(self, answer: Answer) -> None:
-        super().append(answer)
-        self._queue.put_nowait(answer)
-
-    def end(self) -> None:
-        self._queue.put_nowait(None)
-
-    async def next(self) -> Answer | None:
-        return await self._queue.get()
 
 
 def told(task: Task) -> Result:

@@ -76,6 +76,24 @@ class Attempt:
         return first if first is not None and first.thoughts == self.greedy_line else None
 
 
+class Watched(list[Answer]):
+    """A record's answers, which somebody waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._queue: asyncio.Queue[Answer | None] = asyncio.Queue()
+
+    def append(self, answer: Answer) -> None:
+        super().append(answer)
+        self._queue.put_nowait(answer)
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def next(self) -> Answer | None:
+        return await self._queue.get()
+
+
 async def think(
     problem: Problem,
     policy: Policy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from policy.base import BadPolicy
 
 SHOWN = 200  # characters of what a server says
 MOST = 64 << 20  # bytes of an answer
+FRESH = 10.0  # seconds for which what was last heard of a server counts
+LOOK = 5.0  # seconds that a server has for a sign of life
 _OF_THE_WAY = ("content-encoding", "content-length", "transfer-encoding")
 
 
@@ -104,6 +107,10 @@ class Endpoint:
         retries: attempts after the first one.
         concurrency: requests in flight at most; others wait.
         usage: where requests are counted.
+
+    Attributes:
+        heard: when the server was last heard of, by time.monotonic, and what keeps it from answering, if anything: one
+            line that quotes nothing.
     """
 
     def __init__(
@@ -111,6 +118,7 @@ class Endpoint:
     ) -> None:
         self.base_url, self.usage, self._key, self._timeout = base_url, usage, key, timeout
         self._gate = asyncio.Semaphore(concurrency)
+        self.heard: tuple[float, str | None] = (time.monotonic(), None)
         self._client = openai.AsyncOpenAI(
             base_url=base_url, api_key=key or "none", timeout=timeout, max_retries=retries,
             http_client=_Client(timeout, event_hooks={"request": [self._count]}),
@@ -127,10 +135,38 @@ class Endpoint:
         async with self._gate:
             return await self._ask(path, once.get(path, cast_to=object))
 
+    async def look(self) -> None:
+        """Is the server there? It is asked for its models, before all that waits; see `heard` for what came of it."""
+        once = self._client.with_options(max_retries=0)
+        try:
+            async with asyncio.timeout(LOOK):
+                await self._ask("/models", once.get("/models", cast_to=object))
+        except TimeoutError:
+            self._hear("the model's server gives no answer")
+        except ServerFailed:
+            return  # which has been noted
+
     async def close(self) -> None:
         await self._client.close()
 
     async def _ask(self, path: str, request: Any) -> Any:
+        """What is wrong with one request, such as its length, is no news of the server."""
+        try:
+            answer = await self._answer(path, request)
+        except ServerFailed as error:
+            if error.status is None:
+                self._hear("the model's server gives no answer")
+            else:
+                down = error.status >= 500 or error.status in (401, 403)
+                self._hear(f"the model's server answers with status {error.status}" if down else None)
+            raise
+        self._hear(None)
+        return answer
+
+    def _hear(self, trouble: str | None) -> None:
+        self.heard = (time.monotonic(), trouble)
+
+    async def _answer(self, path: str, request: Any) -> Any:
         where = f"{self.base_url}{path}"
         try:
             return await request
