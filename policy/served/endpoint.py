@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ import httpx2  # what openai speaks HTTP with
 import openai
 
 from policy.base import BadPolicy
+from policy.served.usage import Usage
 
 SHOWN = 200  # characters of what a server says
 MOST = 64 << 20  # bytes of an answer
@@ -32,38 +32,6 @@ class ServerFailed(RuntimeError):
     def __init__(self, message: str, status: int | None = None, reason: str = "") -> None:
         super().__init__(message)
         self.status, self.reason = status, reason
-
-
-@dataclass
-class Usage:
-    """What a server was asked for so far.
-
-    Attributes:
-        requests: sent, retries among them.
-        retries: of them.
-        prompt_tokens, completion_tokens: as the server counts them, of requests that were answered; what it did for
-            requests that were given up is not known.
-        price_in, price_out: per million tokens of the prompts and the completions; None: not known.
-    """
-
-    requests: int = 0
-    retries: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    price_in: float | None = None
-    price_out: float | None = None
-
-    def count(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """One more answer."""
-        self.prompt_tokens += prompt_tokens
-        self.completion_tokens += completion_tokens
-
-    @property
-    def cost(self) -> float | None:
-        """In the currency of the prices; None where they are not given."""
-        if self.price_in is None or self.price_out is None:
-            return None
-        return (self.prompt_tokens * self.price_in + self.completion_tokens * self.price_out) / 1e6
 
 
 class _Client(openai.DefaultAsyncHttpxClient):
@@ -184,8 +152,7 @@ class Endpoint:
             raise ServerFailed(f"{where} gave no usable answer: {self._plain(str(error))}") from None
 
     async def _count(self, request: Any) -> None:
-        self.usage.requests += 1
-        self.usage.retries += request.headers.get("x-stainless-retry-count", "0") != "0"
+        self.usage.send(retry=request.headers.get("x-stainless-retry-count", "0") != "0")
 
     def _plain(self, text: str) -> str:
         """A server's words in one line, without the key, which some servers quote."""

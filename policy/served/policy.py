@@ -19,9 +19,10 @@ from policy.base import BadPolicy, Sampling, Thought
 from policy.budget import Meter
 from policy.served import adapters, replies
 from policy.served.draws import Draws, Sample
-from policy.served.endpoint import FRESH, Endpoint, ServerFailed, Usage, checked_url
+from policy.served.endpoint import FRESH, Endpoint, ServerFailed, checked_url
 from policy.served.probe import NOT_UNDERSTOOD, probe
 from policy.served.requests import APIS, CONTINUATIONS, Dialect, Writer, dialects, text_of
+from policy.served.usage import Usage
 from policy.worker import Worker
 from verifiers.base import State
 
