@@ -93,7 +93,8 @@ class Result:
 
 
 class Engine:
-    """See the module. Its coroutines may be used from any event loop, from several at once, too.
+    """See the module. Its coroutines may be used from any event loop, from several at once, too. In a process that
+    was forked since, all that thinks raises RuntimeError.
 
     Args:
         config: with `policy`, `search`, `tools`, `generator`, `values`, `domains` and perhaps `domain`, as in
@@ -107,6 +108,7 @@ class Engine:
         self._searchers: dict[str, Searcher] = {}
         self._policies: dict[str, Policy] = {}
         self._worker: Worker | None = None
+        self._owner = os.getpid()
         self._making = threading.Lock()  # threads share an engine, and none of its parts is made twice
         if not needs_domain(config["policy"]):
             self._policy_for("", None)
@@ -118,7 +120,9 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """End what the policy keeps running, and what is thought about; nothing can be any more."""
+        """End what the policy keeps running, and what is thought about. In a forked process nothing runs."""
+        if os.getpid() != self._owner:
+            return
         with self._making:
             worker, self._worker = self._worker, None
         if worker is not None:
@@ -146,6 +150,7 @@ class Engine:
 
     def pose(self, problem: str, domain: str | None = None) -> Task:
         """The same without a meter, for one who gives it one later. Raises BadInput or BadProblem."""
+        self._own()
         task = self._poser.task(problem, domain)
         task.policy = Observed(self._policy_for(task.domain_name, task.domain))
         return task
@@ -178,10 +183,7 @@ class Engine:
         return not any(decoder.stopped for decoder in self._decoders())
 
     def trouble(self) -> str | None:
-        """Why a server that a policy asks gives no answers, in one line that quotes nothing; None if all do.
-
-        At once, by what was last heard of it; see policy/served/policy.py.
-        """
+        """Why a server that a policy asks gives no answers; None if all do. See policy/served/policy.py."""
         asking = {one for policy in self._policies.values() for one in getattr(policy, "upstreams", ())}
         return next(iter([said for one in asking if (said := one.trouble())]), None)
 
@@ -204,6 +206,7 @@ class Engine:
         Args:
             on_thinking: gets the search in progress, whose tree may be looked at between two steps.
         """
+        self._own()
         await task.run(self.searcher(search), seed, on_thinking)
         return told(task)
 
@@ -214,6 +217,7 @@ class Engine:
 
         Leaving early ends the thinking at the next token.
         """
+        self._own()
         searcher, queue = self.searcher(search), Watched()
         task.record.answers = queue
         thinking = asyncio.ensure_future(task.run(searcher, seed, on_thinking))
@@ -233,10 +237,16 @@ class Engine:
 
     def think(self, problem: str, *, search: str | None = None, seed: int = 0, **more: Any) -> Result:
         """The same, and waits for it: in a notebook, too, whose event loop goes on meanwhile."""
+        self._own()
         try:
             return self._running().run(self.think_async(problem, search=search, seed=seed, **more))
         except CancelledError:
             raise SearchFailed("the engine was closed") from None
+
+    def _own(self) -> None:
+        """A forked process has none of the threads that think: whatever waited for them would wait forever."""
+        if os.getpid() != self._owner:
+            raise RuntimeError("this engine belongs to the process that loaded it; load one in this process")
 
     def _running(self) -> Worker:
         with self._making:
