@@ -90,7 +90,7 @@ def standing(run: Run, cell: Cell, budget: Budget, marks: Mapping[tuple[int, str
         marks: by the place of the problem and the budget.
     """
     rows = run.results
-    total = {name: np.array([_number(row[name]) for row in rows]) for name in SPENT}
+    total = {name: np.array([_number(row.get(name)) for row in rows]) for name in SPENT}
     if budget == cell.budget:
         return Standing(run.correct, np.array([float(row["verified"]) for row in rows]),
                         tuple(row["status"] for row in rows), total)
@@ -101,7 +101,7 @@ def standing(run: Run, cell: Cell, budget: Budget, marks: Mapping[tuple[int, str
     for index, row in enumerate(rows):
         if row["error"] is not None and row[cell.axis] <= limit:
             statuses[index] = Status.ERROR.value
-    then = {name: np.array([min(_number(row[name]), _number(marks.get((index, str(budget)), row)[name]))
+    then = {name: np.array([min(_number(row.get(name)), _number(marks.get((index, str(budget)), row).get(name)))
                             for index, row in enumerate(rows)]) for name in SPENT}
     then[cell.axis] = np.minimum(total[cell.axis], limit)
     return Standing(np.array([float(answer is not None and answer["correct"]) for answer in answers]),
