@@ -22,7 +22,7 @@ from verifiers.base import Problem, derive_seed
 
 OnDone = Callable[[int, Attempt], None]
 OnUsages = Callable[[str, Sequence[Any]], None]
-"""Is told which process has asked servers for how much so far (policy.served.endpoint.Usage)."""
+"""Is told which process has asked servers for how much so far (policy.served.usage.Usage)."""
 CHUNKS = 4
 """A worker is handed at most this many times `concurrent` problems at a time, so that progress is seen."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from commands.errors import plain
+from commands.host import in_cores
 from commands.progress import MODES, Improvement
 
 _OPTIONS = ("objective", "search", "budget", "match_budget", "seed")
@@ -96,7 +97,7 @@ def _facts(run: Improvement) -> str:
         "options": ", ".join(f"{name} {_told(config[name])}" for name in _OPTIONS if config.get(name) is not None),
         "generations": len(run.history),
         "time": f"{run.history[-1].get('core_hours', 0.0):.2f} {run.hours}",
-        "machine": f"{machine['cpu']}, {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}",
+        "machine": f"{machine['cpu']}, {in_cores(machine['cores'])}, GPU: {machine['gpu'] or 'none'}",
         "versions": ", ".join(f"{name} {of}" for name, of in run.manifest["versions"].items() if of),
         "revision": run.manifest["git"]["revision"],
     }

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from commands.errors import REFUSALS, one_line
-from commands.host import Host
+from commands.host import Host, in_cores
 from policy.budget import Budget
 from policy.files import write_atomically
 
@@ -91,8 +91,8 @@ def cores(host: Host) -> Finding:
     """Are there as many threads as cores? More of them are very slow."""
     quota, asked = host.quota, host.environment.get("OMP_NUM_THREADS", "")
     granted = min(host.affinity, max(1, int(quota))) if quota is not None else host.affinity
-    limit = "no quota" if quota is None else f"a quota of {quota:g} cores"
-    found = f"{host.affinity} cores may be used, {limit}, OMP_NUM_THREADS is {asked or 'not set'}"
+    limit = "no quota" if quota is None else f"a quota of {in_cores(quota)}"
+    found = f"{in_cores(host.affinity)} may be used, {limit}, OMP_NUM_THREADS is {asked or 'not set'}"
     advice = f"set OMP_NUM_THREADS={granted}: more threads than cores are very slow"
     if asked and not (asked.isdigit() and int(asked)):
         return Finding(Status.WARNING, found, f"OMP_NUM_THREADS must be a whole number; {advice}")

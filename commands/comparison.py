@@ -31,7 +31,7 @@ from commands.errors import REFUSALS, BadInput, no_more_interrupts, one_line, sh
 from commands.evaluate import CONCURRENT, Evaluation, draw, summarise
 from commands.grid import CONTROL, NESTED, Cell, Entry, budgets, cells, entries
 from commands.manifest import alone, describe, reopen, write_json
-from commands.prices import read_prices
+from commands.prices import own_price, read_prices
 from commands.records import Record, Records
 from commands.shards import Assignment, Crew, cluster, pool
 from commands.traces import MARKS, write_table
@@ -42,7 +42,8 @@ from selfplay.pool import PoolBroken
 from selfplay.trajectory import Job, Purpose
 from verifiers.base import Problem
 
-FREE_OF_A_POLICY = ("threads", "max_batch", "cache_mb", "speculate")  # who computes, not what comes of it
+# Who computes and for how much, not what comes of it.
+FREE_OF_A_POLICY = ("threads", "max_batch", "cache_mb", "speculate", "price_in", "price_out")
 
 
 def run(cfg: DictConfig) -> int:
@@ -86,7 +87,9 @@ class Comparison:
         self.policies = _with_control(policies, cfg.control)
         for search in searches:
             load_searcher(search.config)  # a bad option is refused before anything is thought about
-        self.prices = read_prices(cfg.prices, [entry.label for entry in self.policies])
+        asked_prices = read_prices(cfg.prices, [entry.label for entry in self.policies])
+        told_prices = {entry.label: own_price(entry.config) for entry in self.policies}
+        self.prices = {label: price for label, price in told_prices.items() if price is not None} | asked_prices
         hourly = any(price.per_hour for price in self.prices.values())
         width = None if cfg.concurrent == "auto" else whole("concurrent", cfg.concurrent, also="auto")
         asked = budgets("5500tok" if cfg.budgets is None else cfg.budgets)

@@ -23,7 +23,7 @@ from policy.budget import Budget
 from verifiers.base import Status
 
 OUTPUTS = ("text", "json", "markdown")
-SPENT = ("tokens", "seconds", "simulations")
+SPENT = ("tokens", "seconds", "simulations", "prompt_tokens")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Standing:
     Attributes:
         correct, verified: 0 or 1.
         statuses: of the answers; `none` without one, `error` where the search had failed by then.
-        spent: tokens, seconds and simulations.
+        spent: tokens, seconds, simulations and prompt tokens; these are nan where nobody counted them.
     """
 
     correct: Floats
@@ -90,7 +90,7 @@ def standing(run: Run, cell: Cell, budget: Budget, marks: Mapping[tuple[int, str
         marks: by the place of the problem and the budget.
     """
     rows = run.results
-    total = {name: np.array([float(row[name]) for row in rows]) for name in SPENT}
+    total = {name: np.array([_number(row.get(name)) for row in rows]) for name in SPENT}
     if budget == cell.budget:
         return Standing(run.correct, np.array([float(row["verified"]) for row in rows]),
                         tuple(row["status"] for row in rows), total)
@@ -101,12 +101,16 @@ def standing(run: Run, cell: Cell, budget: Budget, marks: Mapping[tuple[int, str
     for index, row in enumerate(rows):
         if row["error"] is not None and row[cell.axis] <= limit:
             statuses[index] = Status.ERROR.value
-    then = {name: np.array([min(float(row[name]), float(marks.get((index, str(budget)), row)[name]))
+    then = {name: np.array([min(_number(row.get(name)), _number(marks.get((index, str(budget)), row).get(name)))
                             for index, row in enumerate(rows)]) for name in SPENT}
     then[cell.axis] = np.minimum(total[cell.axis], limit)
     return Standing(np.array([float(answer is not None and answer["correct"]) for answer in answers]),
                     np.array([float(answer is not None and answer["verified"]) for answer in answers]),
                     tuple(statuses), then)
+
+
+def _number(told: float | None) -> float:
+    return float("nan") if told is None else float(told)
 
 
 class Report:
@@ -170,7 +174,8 @@ class Report:
         problems, solved = len(stood.correct), int(stood.correct.sum())
         counts = Counter(stood.statuses)
         price = self.prices.get(cell.policy.label)
-        tokens, seconds, simulations = (float(stood.spent[name].mean()) for name in SPENT)
+        tokens, seconds, simulations, read = (float(stood.spent[name].mean()) for name in SPENT)
+        prompt_tokens = None if np.isnan(read) else read
         return {
             "policy": cell.policy.label, "search": cell.search.label, "budget": str(budget),
             "control": cell.policy.control, "read_off": None if budget == cell.budget else str(cell.budget),
@@ -179,7 +184,8 @@ class Report:
             "greedy_accuracy": float(self.runs[cell.number].greedy_correct.mean()),
             "verified": float(stood.verified.mean()),
             "tokens": tokens, "seconds": seconds, "simulations": simulations,
-            "dollars": None if price is None else price.of(tokens, seconds),
+            "prompt_tokens": prompt_tokens,
+            "dollars": None if price is None else price.of(tokens, seconds, prompt_tokens),
             "unparsable": counts[Status.UNPARSABLE.value], "timeouts": counts[Status.TIMEOUT.value],
             "errors": counts[Status.ERROR.value], "no_answer": counts["none"], "difference": None,
         }  # fmt: skip
@@ -198,7 +204,8 @@ def priced(run: Run, price: Price | None) -> Run:
         return run
 
     def with_dollars(row: Mapping[str, Any]) -> dict[str, Any]:
-        return {**row, "dollars": 1000 * price.of(row["tokens"], row["seconds"])}
+        cost = price.of(row["tokens"], row["seconds"], row["prompt_tokens"])
+        return {**row, "dollars": 0.0 if cost is None else 1000 * cost}  # what costs nothing is not drawn
 
     return replace(run, results=[with_dollars(row) for row in run.results],
                    trace={problem: [with_dollars(row) for row in given] for problem, given in run.trace.items()})
@@ -206,8 +213,10 @@ def priced(run: Run, price: Price | None) -> Run:
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The heads and the cells, as texts."""
-    money = any(row["dollars"] is not None for row in content["rows"])
-    heads = ["policy", "search", "budget", "solved [%]", "tokens", "seconds", "simulations", "verified [%]",
+    money = _money(content)
+    read = _read(content)
+    heads = ["policy", "search", "budget", "solved [%]", "tokens", *["prompt tokens"] * read,
+             "seconds", "simulations", "verified [%]",
              "unparsable", "no answer", "timeouts", "errors", *["$ per 1,000"] * money,
              f"minus {content['baseline']} [points]"]
     rows = []
@@ -217,6 +226,7 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         rows.append([
             row["policy"], row["search"], row["budget"] + ("" if row["read_off"] is None else "*"),
             f"{100 * row['accuracy']:.1f} [{low:.1f}, {high:.1f}]", f"{row['tokens']:,.0f}",
+            *([f"{row['prompt_tokens']:,.0f}" if row["prompt_tokens"] is not None else "-"] if read else []),
             f"{row['seconds']:.3g}", f"{row['simulations']:,.0f}", f"{100 * row['verified']:.1f}",
             *(str(row[name]) for name in ("unparsable", "no_answer", "timeouts", "errors")),
             *(["-" if row["dollars"] is None else f"{1000 * row['dollars']:.3g}"] if money else []),
@@ -226,10 +236,21 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
+def _money(content: Mapping[str, Any]) -> bool:
+    return any(row["dollars"] is not None for row in content["rows"])
+
+
+def _read(content: Mapping[str, Any]) -> bool:
+    return any(row["prompt_tokens"] for row in content["rows"])
+
+
 def notes(content: Mapping[str, Any]) -> list[str]:
     """What a reader of the table must know, a sentence each."""
     told = ["Intervals are 95 %: Wilson's of what is solved, the bootstrap's over problems of paired differences.",
             "Tokens, seconds and simulations are means over problems."]
+    if _money(content):
+        told.append("$ per 1,000 problems: tokens generated, prompt tokens and hours, at the prices given for each. "
+                    "Prompt tokens are as a server counts them; its rebate for cached ones is not known.")
     if any(row["read_off"] for row in content["rows"]):
         told.append("* Read off an evaluation at the longest budget of its currency: the answer that stood then.")
     if wide := sorted({row["at_once"] for row in content["rows"]} - {1}):

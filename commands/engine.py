@@ -40,7 +40,7 @@ from commands.compose import (
 )  # fmt: skip
 from commands.errors import BadInput, one_line
 from commands.task import Poser, Task, as_object
-from commands.think import Observed
+from commands.think import Observed, Watched
 from policy.base import Policy
 from policy.budget import Budget, Meter
 from policy.worker import Worker
@@ -93,7 +93,8 @@ class Result:
 
 
 class Engine:
-    """See the module. Its coroutines may be used from any event loop, from several at once, too.
+    """See the module. Its coroutines may be used from any event loop, from several at once, too. In a process that
+    was forked since, all that thinks raises RuntimeError.
 
     Args:
         config: with `policy`, `search`, `tools`, `generator`, `values`, `domains` and perhaps `domain`, as in
@@ -107,6 +108,7 @@ class Engine:
         self._searchers: dict[str, Searcher] = {}
         self._policies: dict[str, Policy] = {}
         self._worker: Worker | None = None
+        self._owner = os.getpid()
         self._making = threading.Lock()  # threads share an engine, and none of its parts is made twice
         if not needs_domain(config["policy"]):
             self._policy_for("", None)
@@ -118,7 +120,9 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """End what the policy keeps running, and what is thought about; nothing can be any more."""
+        """End what the policy keeps running, and what is thought about. In a forked process nothing runs."""
+        if os.getpid() != self._owner:
+            return
         with self._making:
             worker, self._worker = self._worker, None
         if worker is not None:
@@ -146,6 +150,7 @@ class Engine:
 
     def pose(self, problem: str, domain: str | None = None) -> Task:
         """The same without a meter, for one who gives it one later. Raises BadInput or BadProblem."""
+        self._own()
         task = self._poser.task(problem, domain)
         task.policy = Observed(self._policy_for(task.domain_name, task.domain))
         return task
@@ -177,6 +182,11 @@ class Engine:
         """Can every decoder still decode?"""
         return not any(decoder.stopped for decoder in self._decoders())
 
+    def trouble(self) -> str | None:
+        """Why a server that a policy asks gives no answers; None if all do. See policy/served/policy.py."""
+        asking = {one for policy in self._policies.values() for one in getattr(policy, "upstreams", ())}
+        return next(iter([said for one in asking if (said := one.trouble())]), None)
+
     def _decoders(self) -> set[Decoder]:
         return {decoder for policy in self._policies.values() for decoder in getattr(policy, "decoders", ())}
 
@@ -196,6 +206,7 @@ class Engine:
         Args:
             on_thinking: gets the search in progress, whose tree may be looked at between two steps.
         """
+        self._own()
         await task.run(self.searcher(search), seed, on_thinking)
         return told(task)
 
@@ -206,7 +217,8 @@ class Engine:
 
         Leaving early ends the thinking at the next token.
         """
-        searcher, queue = self.searcher(search), _Watched()
+        self._own()
+        searcher, queue = self.searcher(search), Watched()
         task.record.answers = queue
         thinking = asyncio.ensure_future(task.run(searcher, seed, on_thinking))
         thinking.add_done_callback(lambda _: queue.end())
@@ -225,10 +237,16 @@ class Engine:
 
     def think(self, problem: str, *, search: str | None = None, seed: int = 0, **more: Any) -> Result:
         """The same, and waits for it: in a notebook, too, whose event loop goes on meanwhile."""
+        self._own()
         try:
             return self._running().run(self.think_async(problem, search=search, seed=seed, **more))
         except CancelledError:
             raise SearchFailed("the engine was closed") from None
+
+    def _own(self) -> None:
+        """A forked process has none of the threads that think: whatever waited for them would wait forever."""
+        if os.getpid() != self._owner:
+            raise RuntimeError("this engine belongs to the process that loaded it; load one in this process")
 
     def _running(self) -> Worker:
         with self._making:
@@ -246,24 +264,6 @@ class Engine:
                 self._policies[key] = load_policy(config, domain, whole["tools"], set(without_experts(config)[1]),
                                                   generator=whole["generator"], values=whole["values"])
             return self._policies[key]
-
-
-class _Watched(list[Answer]):
-    """A record's answers, which somebody waits for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._queue: asyncio.Queue[Answer | None] = asyncio.Queue()
-
-    def append(self, answer: Answer) -> None:
-        super().append(answer)
-        self._queue.put_nowait(answer)
-
-    def end(self) -> None:
-        self._queue.put_nowait(None)
-
-    async def next(self) -> Answer | None:
-        return await self._queue.get()
 
 
 def told(task: Task) -> Result:

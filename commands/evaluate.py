@@ -125,7 +125,7 @@ class Evaluation:
                 "problem_id": problem.id, "index": index, "answer_number": number, "seconds": answer.seconds,
                 "tokens": answer.tokens, "simulations": answer.simulations, "answer": answer.text,
                 "confidence": answer.confidence, "verified": answer.verified, "correct": verdict.ok,
-                "status": verdict.status.value, "greedy": answer is greedy,
+                "status": verdict.status.value, "greedy": answer is greedy, "prompt_tokens": answer.prompt_tokens,
             })
         row = _row(problem, index, attempt, None if final is None else verdicts[final.text])
         row["greedy_correct"] = greedy is not None and verdicts[greedy.text].ok
@@ -227,7 +227,7 @@ def _row(problem: Problem, index: int, attempt: Attempt, verdict: Verdict | None
         "detail": "" if verdict is None else verdict.detail,
         "seconds": attempt.seconds, "tokens": attempt.tokens, "simulations": attempt.simulations,
         "answers": len(attempt.answers), "thoughts": [] if final is None else list(final.thoughts),
-        "error": attempt.error,
+        "error": attempt.error, "prompt_tokens": attempt.prompt_tokens,
     }
 
 

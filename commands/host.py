@@ -10,6 +10,11 @@ from pathlib import Path
 _UNLIMITED = 1 << 60  # bytes; version 1 of cgroups writes about 2^63 for no limit
 
 
+def in_cores(count: float) -> str:
+    """Such as "1 core" or "1.5 cores"."""
+    return f"{count:g} core{'' if count == 1 else 's'}"
+
+
 def _allowed() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands.errors import BadInput, shorten
 
-_FORM = "{LABEL: {per_million_tokens: 0.6}}, {LABEL: {per_hour: 1.2}} or both, in dollars"
+_FORM = ("{LABEL: {per_million_tokens: 0.6}} with per_million_prompt_tokens beside it where a server counts those, "
+         "{LABEL: {per_hour: 1.2}} or both, in dollars")
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,25 @@ class Price:
     Attributes:
         per_million_tokens: of those it generates.
         per_hour: of the machine, which thinks about one problem at a time.
+        per_million_prompt_tokens: of those that a server reads, as it counts them. What is in this process has none.
     """
 
     per_million_tokens: float = 0.0
     per_hour: float = 0.0
+    per_million_prompt_tokens: float = 0.0
 
-    def of(self, tokens: float, seconds: float) -> float:
-        """Dollars."""
-        return tokens * self.per_million_tokens / 1e6 + seconds * self.per_hour / 3600
+    def of(self, tokens: float, seconds: float, prompt_tokens: float | None) -> float | None:
+        """Dollars; None where prompt tokens have a price and nobody counted them."""
+        if prompt_tokens is None and self.per_million_prompt_tokens:
+            return None
+        return ((prompt_tokens or 0.0) * self.per_million_prompt_tokens + tokens * self.per_million_tokens) / 1e6 + \
+            seconds * self.per_hour / 3600
+
+
+def own_price(config: Mapping[str, Any]) -> Price | None:
+    """What the options price_in and price_out of a policy=openai say; None unless both are given."""
+    read, written = config.get("price_in"), config.get("price_out")
+    return None if read is None or written is None else Price(float(written), 0.0, float(read))
 
 
 def read_prices(asked: Any, labels: Sequence[str]) -> dict[str, Price]:

@@ -30,6 +30,7 @@ class Mark:
     seconds: float
     tokens: int
     simulations: int
+    prompt_tokens: int
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def _plain(kept: Record) -> dict[str, Any]:
 def _from_plain(plain: dict[str, Any]) -> Record:
     raw = plain["attempt"]
     answers = [Answer(**{**answer, "thoughts": tuple(answer["thoughts"])}) for answer in raw["answers"]]
-    attempt = Attempt(**{**raw, "answers": answers, "greedy_line": tuple(raw["greedy_line"])})
+    attempt = Attempt(**{**raw, "answers": answers, "greedy_line": tuple(raw["greedy_line"]),
+                         "prompt_tokens": raw["prompt_tokens"]})  # one of before it was counted cannot be priced
     identity, domain = plain["problem"]
     return record(plain["episode_id"], plain["cell"], Problem(identity, domain, "", {}), plain["policy_version"],
                   plain["seed"], attempt, [Mark(**mark) for mark in plain["marks"]])

@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from commands.errors import BadInput, plain, whole
+from commands.host import in_cores
 from commands.manifest import write_atomically
 from commands.plot import save
 from commands.progress import MODES, Improvement, draw_improvement, read_improvement
@@ -55,7 +56,7 @@ def html(found: Improvement, picture: bytes, examples: Sequence[Mapping[str, Any
     machine, versions = manifest["machine"], manifest["versions"]
     facts = {
         "command": " ".join(manifest["command_line"]), "status": _status(manifest), "started": manifest["started"],
-        "cpu": f"{machine['cpu']}, {machine['cores']} cores", "gpu": machine["gpu"] or "none",
+        "cpu": f"{machine['cpu']}, {in_cores(machine['cores'])}", "gpu": machine["gpu"] or "none",
         "revision": manifest["git"]["revision"],
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
     }

@@ -125,7 +125,7 @@ class Marking(Observed):
             self._note(meter)
 
     def _note(self, meter: Meter) -> None:
-        spent = Mark(meter.seconds, meter.tokens, meter.simulations)
+        spent = Mark(meter.seconds, meter.tokens, meter.simulations, meter.prompt_tokens)
         for budget in self._budgets[len(self.marks):]:
             limits = ((budget.seconds, spent.seconds), (budget.tokens, spent.tokens))
             if any(limit is not None and used >= limit for limit, used in limits):

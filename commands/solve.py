@@ -24,10 +24,11 @@ from commands.live import Live, loading
 from commands.manifest import claim, describe, now, write_atomically, write_json
 from commands.task import Poser, Task, as_object
 from commands.think import Observed, together
-from commands.usage import as_usage, asked_of_servers, usage_in_words
+from commands.usage import as_usage, asked_for_it, asked_of_servers, usage_in_words
 from commands.viewer.watching import Film, page_path
 from policy.base import Policy
 from policy.budget import Budget, Meter
+from policy.served.usage import Usage, apart
 from search.anytime import Anytime
 from search.base import Searcher
 from search.watch import fits
@@ -69,7 +70,7 @@ def run(cfg: DictConfig, problem: str | None = None, source: str | None = None) 
     for policy in policies:
         fits(budget, policy)
     shared = None if source is None else budget.start()
-    report = _Report(cfg, tasks, policies)
+    report = _Report(cfg, tasks, policies, several=source is not None)
     interrupted = False
     try:
         with Live(tasks, budget, enabled=in_terminal):
@@ -94,10 +95,11 @@ async def _think(
     """All at once: what one leaves of a shared budget, the others find there."""
 
     async def one(task: Task) -> None:
-        if film is None:
-            await task.run(searcher, seed)
-        else:
-            await film.run(task.run(searcher, seed, film.on_thinking))
+        with apart() as report.asked[id(task)]:
+            if film is None:
+                await task.run(searcher, seed)
+            else:
+                await film.run(task.run(searcher, seed, film.on_thinking))
         report.done(task)
 
     for task in tasks:
@@ -182,12 +184,14 @@ class _Report:
 
     Attributes:
         code: 0 if every task said so far has an answer, else 1.
+        asked: what servers were asked for, for each task that has begun, by its id().
     """
 
-    def __init__(self, cfg: DictConfig, tasks: Sequence[Task], policies: Sequence[Policy]) -> None:
+    def __init__(self, cfg: DictConfig, tasks: Sequence[Task], policies: Sequence[Policy], several: bool) -> None:
         self.cfg = cfg
         self.tasks = tasks
-        self._policies = policies
+        self._policies, self._several = policies, several
+        self.asked: dict[int, dict[int, Usage]] = {}
         self.code = 0
         self._ready: set[int] = set()
         self._said = 0
@@ -236,9 +240,16 @@ class _Report:
         if said["answer"] is None:
             self.code = 1
         if self.cfg.output == "json":
-            print(json.dumps({**said, **as_usage(asked_of_servers(self._policies))}), flush=True)
+            print(json.dumps({**said, **self._usage(task)}), flush=True)
         else:
             print(in_words(task, interrupted), flush=True)
+
+    def _usage(self, task: Task) -> dict[str, Any]:
+        """Of one problem all that was asked for; of several what was for this one, and what was for all so far."""
+        total = asked_of_servers(self._policies)
+        if not self._several or total is None:
+            return as_usage(total)
+        return {**as_usage(asked_for_it(self.asked.get(id(task), {}).values(), total)), "usage_so_far": total}
 
 
 def in_words(task: Task, interrupted: bool) -> str:

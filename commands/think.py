@@ -53,6 +53,7 @@ class Attempt:
         answers: every answer in the order it was given; the last one stands.
         greedy_line: the line of thought of the greedy pass, whose answer is the first one if it had any.
         seconds, tokens, simulations: spent in all, once ended.
+        prompt_tokens: that servers read for it; see Meter.
         error: what failed (policy, judge or searcher), or None.
     """
 
@@ -61,6 +62,7 @@ class Attempt:
     seconds: float = 0.0
     tokens: int = 0
     simulations: int = 0
+    prompt_tokens: int = 0
     error: str | None = None
 
     @property
@@ -72,6 +74,24 @@ class Attempt:
         """The answer of the greedy pass; None if it gave none."""
         first = self.answers[0] if self.answers else None
         return first if first is not None and first.thoughts == self.greedy_line else None
+
+
+class Watched(list[Answer]):
+    """A record's answers, which somebody waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._queue: asyncio.Queue[Answer | None] = asyncio.Queue()
+
+    def append(self, answer: Answer) -> None:
+        super().append(answer)
+        self._queue.put_nowait(answer)
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def next(self) -> Answer | None:
+        return await self._queue.get()
 
 
 async def think(
@@ -113,6 +133,7 @@ async def attempt(
     finally:
         record.greedy_line = policy.greedy_line
         record.seconds, record.tokens, record.simulations = meter.seconds, meter.tokens, meter.simulations
+        record.prompt_tokens = meter.prompt_tokens
 
 
 async def together(thinkers: Iterable[Coroutine[Any, Any, None]]) -> None:

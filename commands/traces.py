@@ -21,16 +21,18 @@ RESULTS = pa.schema([
     ("confidence", pa.float64()), ("verified", pa.bool_()), ("correct", pa.bool_()), ("status", pa.string()),
     ("detail", pa.string()), ("greedy_correct", pa.bool_()), ("seconds", pa.float64()), ("tokens", pa.int64()),
     ("simulations", pa.int64()), ("answers", pa.int32()), ("thoughts", pa.list_(pa.string())), ("error", pa.string()),
+    ("prompt_tokens", pa.int64()),  # null in files of before they were counted; below too
 ])
 TRACE = pa.schema([
     ("problem_id", pa.string()), ("index", pa.int32()), ("answer_number", pa.int32()), ("seconds", pa.float64()),
     ("tokens", pa.int64()), ("simulations", pa.int64()), ("answer", pa.string()), ("confidence", pa.float64()),
     ("verified", pa.bool_()), ("correct", pa.bool_()), ("status", pa.string()), ("greedy", pa.bool_()),
+    ("prompt_tokens", pa.int64()),
 ])
 
 MARKS = pa.schema([  # what had been spent when a budget was first seen to be spent that the search was not given
     ("index", pa.int32()), ("budget", pa.string()), ("seconds", pa.float64()), ("tokens", pa.int64()),
-    ("simulations", pa.int64()),
+    ("simulations", pa.int64()), ("prompt_tokens", pa.int64()),
 ])
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policy.base import Policy
+from policy.served.usage import Usage
 
 if TYPE_CHECKING:
-    from policy.served.endpoint import Usage
     from selfplay.pool import Done, Pool
     from selfplay.trajectory import Job
 
@@ -17,7 +17,7 @@ _COUNTS = ("requests", "retries", "prompt_tokens", "completion_tokens")
 
 
 def asked_of_servers(policies: Iterable[Policy]) -> dict[str, Any] | None:
-    """The counts of policy.served.endpoint.Usage, of all policies together, and their cost; None without a server.
+    """The counts of policy.served.usage.Usage, of all policies together, and their cost; None without a server.
 
     The cost is None where one of them does not know it: a part of it would look like the whole.
     """
@@ -27,6 +27,18 @@ def asked_of_servers(policies: Iterable[Policy]) -> dict[str, Any] | None:
 def _told(usages: Iterable[Usage]) -> dict[str, Any] | None:
     different = {id(usage): usage for usage in usages}.values()
     return together({**{name: getattr(usage, name) for name in _COUNTS}, "cost": usage.cost} for usage in different)
+
+
+def asked_for_it(apart: Iterable[Usage], total: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Likewise of one of several problems: zeros where nothing was asked for it; None without a server.
+
+    Args:
+        apart: what was counted while it was thought about.
+        total: of the policies.
+    """
+    if total is None:
+        return None
+    return _told(apart) or {**dict.fromkeys(_COUNTS, 0), "cost": None if total["cost"] is None else 0.0}
 
 
 def together(used: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -85,6 +85,7 @@ class Meter:
     Attributes:
         tokens: tokens settled so far.
         simulations: simulations counted so far.
+        prompt_tokens: tokens of prompts that servers read for it, as they count them; no budget limits them.
     """
 
     def __init__(self, budget: Budget, clock: Clock = time.monotonic, parent: Meter | None = None) -> None:
@@ -94,6 +95,7 @@ class Meter:
         self.started = clock()
         self.tokens = 0
         self.simulations = 0
+        self.prompt_tokens = 0
         self._reserved = 0
         self._cancelled = False
 
@@ -148,6 +150,11 @@ class Meter:
         self.simulations += 1
         if self.parent is not None:
             self.parent.count_simulation()
+
+    def read(self, prompt_tokens: int) -> None:
+        """Count tokens of prompts. Not for the parent: this is called in the thread of a policy, of which it may have
+        several."""
+        self.prompt_tokens += prompt_tokens
 
     def cancel(self) -> None:
         """End now: decoding for this meter stops at the next token."""

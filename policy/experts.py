@@ -51,6 +51,12 @@ class Experts:
         everybody = (self._default, *self._experts.values())
         return tuple(usage for policy in everybody for usage in getattr(policy, "usages", ()))
 
+    @property
+    def upstreams(self) -> frozenset[Any]:
+        """Those of all (policy/served/policy.py)."""
+        everybody = (self._default, *self._experts.values())
+        return frozenset(one for policy in everybody for one in getattr(policy, "upstreams", ()))
+
     def close(self) -> None:
         """End what the policies keep running."""
         for policy in (self._default, *self._experts.values()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from policy.budget import Meter
@@ -39,11 +40,15 @@ class Worker:
 
         It is cancelled when nobody waits for it any more: Ctrl-C ends the waiting.
         """
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = self.begin(coroutine)
         try:
             return future.result()
         finally:
             future.cancel()
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run it without waiting for it, from another thread; closing cancels it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     async def metered(self, coroutine: Coroutine[Any, Any, T], meter: Meter) -> T | None:
         """Wait for it, from another loop; None if the meter expires first.

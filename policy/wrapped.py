@@ -28,6 +28,11 @@ class Wrapped:
         """Those of the policy (policy/served/policy.py)."""
         return tuple(getattr(self._policy, "usages", ()))
 
+    @property
+    def upstreams(self) -> frozenset[Any]:
+        """Those of the policy (policy/served/policy.py)."""
+        return frozenset(getattr(self._policy, "upstreams", ()))
+
     def load_adapter(self, folder: str | Path | None) -> None:
         """See Adaptable."""
         if not isinstance(self._policy, Adaptable):

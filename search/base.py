@@ -21,6 +21,7 @@ class Answer:
         verified: proved by the judge's self-check, without the reference.
         seconds, tokens, simulations: what had been spent when it was given.
         thoughts: the line of thought that led to it.
+        prompt_tokens: that servers had read by then; see Meter.
     """
 
     text: str
@@ -30,6 +31,7 @@ class Answer:
     tokens: int
     simulations: int
     thoughts: tuple[str, ...]
+    prompt_tokens: int = 0
 
 
 @runtime_checkable

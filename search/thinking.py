@@ -173,7 +173,8 @@ class Thinking:
             return None
         meter = self.meter
         self.standing = Answer(
-            step.answer, confidence, verified, meter.seconds, meter.tokens, meter.simulations, step.state.thoughts
+            step.answer, confidence, verified, meter.seconds, meter.tokens, meter.simulations, step.state.thoughts,
+            meter.prompt_tokens,
         )
         return self.standing
 

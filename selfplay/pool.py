@@ -54,7 +54,7 @@ class Done:
         tokens: of search and lines together.
         seconds: of the search.
         worker: who played it.
-        usages: what its policy has asked servers for so far (policy/served/endpoint.py), in this and all other jobs.
+        usages: what its policy has asked servers for so far (policy/served/usage.py), in this and all other jobs.
     """
 
     episode_id: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
@@ -13,7 +13,7 @@ from starlette.responses import Response as HttpResponse
 from commands.engine import Engine
 from commands.server import chat, responses
 from commands.server.admission import Admission
-from commands.server.errors import ApiError, Error, Json, install
+from commands.server.errors import Error, Json, install
 from commands.server.events import Events, Gone, while_connected
 from commands.server.guard import GONE, Guard
 from commands.server.keys import Keys
@@ -56,9 +56,15 @@ class Models(BaseModel):
 
 
 class Health(BaseModel):
-    """`ok`, or why no request can be served."""
+    """How it is.
 
-    status: str
+    Attributes:
+        status: `ok`; `degraded`, when the model's server gives no answers; `stopping`; `stopped`, by a failure.
+        reason: one line, unless all is well.
+    """
+
+    status: Literal["ok", "degraded", "stopping", "stopped"]
+    reason: str | None = None
 
 
 def create_app(
@@ -151,16 +157,34 @@ def _other_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
         check_model(model, service.settings)
         return served
 
-    @app.get("/health", responses={503: REFUSALS[503]})
-    async def health() -> Health:
-        """Can requests be served? For load balancers."""
-        if service.admission.closed or not service.engine.alive:
-            raise ApiError(503, "stopping" if service.admission.closed else "the decoder has stopped",
-                           kind="server_error", code="unavailable")
-        return Health(status="ok")
+    _health_routes(app, service)
 
     @app.get("/metrics", response_class=HttpResponse,
              responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Metrics"}})
     async def prometheus() -> HttpResponse:
         """For Prometheus."""
         return HttpResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _health_routes(app: FastAPI, service: Service) -> None:
+    unwell: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "It cannot"}}
+    stopped = Health(status="stopped", reason="the decoder has stopped")
+
+    def told(health: Health) -> HttpResponse:
+        return Json(health.model_dump(), 200 if health.status == "ok" else 503)
+
+    @app.get("/livez", response_model=Health, responses=unwell)
+    async def alive() -> HttpResponse:
+        """Does the process work, whatever becomes of the servers it asks? If not, it must be started anew."""
+        return told(Health(status="ok") if service.engine.alive else stopped)
+
+    @app.get("/readyz", response_model=Health, responses=unwell)
+    @app.get("/health", response_model=Health, responses=unwell)
+    async def ready() -> HttpResponse:
+        """Can requests be served now? For load balancers."""
+        if service.admission.closed:
+            return told(Health(status="stopping", reason="the server is stopping and admits nobody"))
+        if not service.engine.alive:
+            return told(stopped)
+        trouble = service.engine.trouble()
+        return told(Health(status="ok") if trouble is None else Health(status="degraded", reason=trouble))

@@ -15,7 +15,7 @@ from commands.server.keys import Keys
 from commands.server.metrics import Metrics
 from commands.server.settings import Settings
 
-OPEN = ("/", "/health", "/openapi.json")
+OPEN = ("/", "/health", "/livez", "/readyz", "/openapi.json")
 """What may be asked for without a key: nothing is thought there, and nothing told about what others think."""
 GONE = 499
 

@@ -63,6 +63,21 @@ class _Strict(BaseModel):
         return {name: value for name, value in data.items() if name == first or name not in unknown}
 
 
+MOST_TURNS = 2048
+"""Messages or items of a request, and parts in all of them together: as many messages as OpenAI takes."""
+
+
+def _bounded(turns: Any) -> Any:
+    """Refuses many before an object is made of each: those of a body of a megabyte hold up everybody for seconds."""
+    if not isinstance(turns, list):
+        return turns
+    contents = (turn.get("content") for turn in turns[: MOST_TURNS + 1] if isinstance(turn, dict))
+    for count, what in ((len(turns), "entries"), (sum(len(one) for one in contents if isinstance(one, list)), "parts")):
+        if count > MOST_TURNS:
+            raise ValueError(f"there are {count} {what}; allowed: {MOST_TURNS}")
+    return turns
+
+
 class Part(BaseModel):
     """A piece of a message; only texts can be read."""
 
@@ -142,7 +157,7 @@ class TextFormat(_Strict):
 class ChatRequest(ThinkingOptions):
     """POST /v1/chat/completions"""
 
-    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True), BeforeValidator(_bounded)]
     stream_options: StreamOptions | None = None
     reasoning_effort: Effort | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, description="a cap on thinking tokens")] | None = None
@@ -173,7 +188,7 @@ class TextConfig(_Strict):
 class ResponseRequest(ThinkingOptions):
     """POST /v1/responses"""
 
-    input: str | Annotated[list[Item], Field(fail_fast=True)]
+    input: Annotated[str | Annotated[list[Item], Field(fail_fast=True)], BeforeValidator(_bounded)]
     instructions: Annotated[str, Field(description="taken and not read, as system messages are")] | None = None
     reasoning: Reasoning | None = None
     max_output_tokens: Annotated[int, Field(ge=1, description="a cap on thinking tokens")] | None = None

@@ -31,6 +31,7 @@ class Sample:
         tokens: that it took, its end included.
         logprob: natural log of its probability at temperature 1; None where that is not told.
         complete, last: see Thought.
+        prompt_tokens: its share of those that the server read for the request that brought it.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Sample:
     logprob: float | None = None
     complete: bool = True
     last: bool = False
+    prompt_tokens: int = 0
 
 
 class Source(Protocol):
@@ -89,6 +91,7 @@ class Draws:
         greedy = sampling is Sampling.GREEDY
         number = None if greedy else _seed(seed, state, "sample") + first
         samples = await self._source.draw(state, k, number, 0.0 if greedy else self._temperature, meter)
+        meter.read(sum(sample.prompt_tokens for sample in samples))
         return [self._thought(sample, sample.tokens, EVEN) for sample in samples]
 
     def forget(self) -> None:
@@ -108,11 +111,13 @@ class Draws:
                     if sequence.repeats >= self._patience:  # whoever asked for more at once sees the same end
                         self._end(sequence)
                         break
+            meter.read(sum(sequence.prompts[first : first + k]))
             return sequence.thoughts[first : first + k]
 
     def _add(self, sequence: _Distinct, sample: Sample) -> None:
         sequence.draws += 1
         sequence.owed += sample.tokens
+        sequence.unread += sample.prompt_tokens
         if (sample.text, sample.last) in sequence.known:
             sequence.repeats += 1
             return
@@ -122,14 +127,14 @@ class Draws:
         sequence.left -= prior
         charged = min(sequence.owed, self._most)
         sequence.owed -= charged
-        sequence.thoughts.append(self._thought(sample, charged, math.log(prior)))
+        sequence.give(self._thought(sample, charged, math.log(prior)))
 
     def _end(self, sequence: _Distinct) -> None:
         sequence.ended = True
         while sequence.owed > 0:
             charged = min(sequence.owed, self._most)
             sequence.owed -= charged
-            sequence.thoughts.append(Thought("", math.log(max(sequence.left, 1e-9)), charged, complete=False))
+            sequence.give(Thought("", math.log(max(sequence.left, 1e-9)), charged, complete=False))
 
     def _thought(self, sample: Sample, charged: int, otherwise: float) -> Thought:
         logprob = otherwise if sample.logprob is None else sample.logprob
@@ -149,9 +154,9 @@ class _Distinct:
 
     Attributes:
         seed: of the first sample.
-        thoughts: in the order of their first coming.
+        thoughts: in the order of their first coming; prompts: prompt tokens that each took, those of repeats included.
         draws: samples so far; repeats: how many of the last ones brought nothing new.
-        owed: tokens drawn and not charged yet.
+        owed: tokens drawn and not charged yet; unread: likewise of prompts.
         left: probability that the thoughts so far left for others.
         ended: nothing more will come.
     """
@@ -160,10 +165,16 @@ class _Distinct:
         self.seed = seed
         self.lock = asyncio.Lock()
         self.thoughts: list[Thought] = []
+        self.prompts: list[int] = []
         self.known: set[tuple[str, bool]] = set()
-        self.draws = self.repeats = self.owed = 0
+        self.draws = self.repeats = self.owed = self.unread = 0
         self.left = 1.0
         self.ended = False
+
+    def give(self, thought: Thought) -> None:
+        self.thoughts.append(thought)
+        self.prompts.append(self.unread)
+        self.unread = 0
 
 
 def _seed(seed: int, state: State, kind: str) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,9 +12,12 @@ import httpx2  # what openai speaks HTTP with
 import openai
 
 from policy.base import BadPolicy
+from policy.served.usage import Usage
 
 SHOWN = 200  # characters of what a server says
 MOST = 64 << 20  # bytes of an answer
+FRESH = 10.0  # seconds for which what was last heard of a server counts
+LOOK = 5.0  # seconds that a server has for a sign of life
 _OF_THE_WAY = ("content-encoding", "content-length", "transfer-encoding")
 
 
@@ -29,38 +32,6 @@ class ServerFailed(RuntimeError):
     def __init__(self, message: str, status: int | None = None, reason: str = "") -> None:
         super().__init__(message)
         self.status, self.reason = status, reason
-
-
-@dataclass
-class Usage:
-    """What a server was asked for so far.
-
-    Attributes:
-        requests: sent, retries among them.
-        retries: of them.
-        prompt_tokens, completion_tokens: as the server counts them, of requests that were answered; what it did for
-            requests that were given up is not known.
-        price_in, price_out: per million tokens of the prompts and the completions; None: not known.
-    """
-
-    requests: int = 0
-    retries: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    price_in: float | None = None
-    price_out: float | None = None
-
-    def count(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """One more answer."""
-        self.prompt_tokens += prompt_tokens
-        self.completion_tokens += completion_tokens
-
-    @property
-    def cost(self) -> float | None:
-        """In the currency of the prices; None where they are not given."""
-        if self.price_in is None or self.price_out is None:
-            return None
-        return (self.prompt_tokens * self.price_in + self.completion_tokens * self.price_out) / 1e6
 
 
 class _Client(openai.DefaultAsyncHttpxClient):
@@ -104,6 +75,10 @@ class Endpoint:
         retries: attempts after the first one.
         concurrency: requests in flight at most; others wait.
         usage: where requests are counted.
+
+    Attributes:
+        heard: when the server was last heard of, by time.monotonic, and what keeps it from answering, if anything: one
+            line that quotes nothing.
     """
 
     def __init__(
@@ -111,6 +86,7 @@ class Endpoint:
     ) -> None:
         self.base_url, self.usage, self._key, self._timeout = base_url, usage, key, timeout
         self._gate = asyncio.Semaphore(concurrency)
+        self.heard: tuple[float, str | None] = (time.monotonic(), None)
         self._client = openai.AsyncOpenAI(
             base_url=base_url, api_key=key or "none", timeout=timeout, max_retries=retries,
             http_client=_Client(timeout, event_hooks={"request": [self._count]}),
@@ -127,10 +103,38 @@ class Endpoint:
         async with self._gate:
             return await self._ask(path, once.get(path, cast_to=object))
 
+    async def look(self) -> None:
+        """Is the server there? It is asked for its models, before all that waits; see `heard` for what came of it."""
+        once = self._client.with_options(max_retries=0)
+        try:
+            async with asyncio.timeout(LOOK):
+                await self._ask("/models", once.get("/models", cast_to=object))
+        except TimeoutError:
+            self._hear("the model's server gives no answer")
+        except ServerFailed:
+            return  # which has been noted
+
     async def close(self) -> None:
         await self._client.close()
 
     async def _ask(self, path: str, request: Any) -> Any:
+        """What is wrong with one request, such as its length, is no news of the server."""
+        try:
+            answer = await self._answer(path, request)
+        except ServerFailed as error:
+            if error.status is None:
+                self._hear("the model's server gives no answer")
+            else:
+                down = error.status >= 500 or error.status in (401, 403)
+                self._hear(f"the model's server answers with status {error.status}" if down else None)
+            raise
+        self._hear(None)
+        return answer
+
+    def _hear(self, trouble: str | None) -> None:
+        self.heard = (time.monotonic(), trouble)
+
+    async def _answer(self, path: str, request: Any) -> Any:
         where = f"{self.base_url}{path}"
         try:
             return await request
@@ -148,8 +152,7 @@ class Endpoint:
             raise ServerFailed(f"{where} gave no usable answer: {self._plain(str(error))}") from None
 
     async def _count(self, request: Any) -> None:
-        self.usage.requests += 1
-        self.usage.retries += request.headers.get("x-stainless-retry-count", "0") != "0"
+        self.usage.send(retry=request.headers.get("x-stainless-retry-count", "0") != "0")
 
     def _plain(self, text: str) -> str:
         """A server's words in one line, without the key, which some servers quote."""

@@ -8,7 +8,9 @@ import json
 import logging
 import math
 import os
+import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,9 +19,10 @@ from policy.base import BadPolicy, Sampling, Thought
 from policy.budget import Meter
 from policy.served import adapters, replies
 from policy.served.draws import Draws, Sample
-from policy.served.endpoint import Endpoint, ServerFailed, Usage, checked_url
+from policy.served.endpoint import FRESH, Endpoint, ServerFailed, checked_url
 from policy.served.probe import NOT_UNDERSTOOD, probe
 from policy.served.requests import APIS, CONTINUATIONS, Dialect, Writer, dialects, text_of
+from policy.served.usage import Usage
 from policy.worker import Worker
 from verifiers.base import State
 
@@ -90,6 +93,7 @@ class Served:
                               text_of(go_on, "go_on").strip(), dict(extra_body or {}))
         self._draws = Draws(self, max_thought_tokens, patience, temperature)
         self._worker = Worker("served policy")
+        self._look: Future[None] | None = None
         key = os.environ.get(api_key_env) if api_key_env else None
         try:
             self._endpoint = self._worker.run(self._connect(key, timeout, retries, concurrency))
@@ -106,6 +110,21 @@ class Served:
     def usages(self) -> tuple[Usage]:
         """Its own; policies around others tell those of all."""
         return (self.usage,)
+
+    @property
+    def upstreams(self) -> frozenset[Served]:
+        """Policies that ask servers: this one; policies around others tell those of all."""
+        return frozenset({self})
+
+    def trouble(self) -> str | None:
+        """Why the server gives no answers, by what was last heard of it; None if it does. From any thread, at once.
+
+        Where that is old, the server is asked for a sign of life meanwhile, of which the next call tells.
+        """
+        when, trouble = self._endpoint.heard
+        if time.monotonic() - when > FRESH and (self._look is None or self._look.done()) and self._worker.alive:
+            self._look = self._worker.begin(self._endpoint.look())
+        return trouble
 
     async def propose(
         self, state: State, k: int, *, sampling: Sampling, seed: int, meter: Meter, first: int = 0
@@ -197,7 +216,9 @@ class Served:
         if self.dialect.logprobs and any(sample.logprob is None for sample in reply.samples):
             raise ServerFailed(f"{self.base_url} told no log-probabilities, as it did before; "
                                "allowed: policy.logprobs=false")
-        return list(reply.samples)
+        read, n = reply.prompt_tokens, len(reply.samples)
+        return [replace(sample, prompt_tokens=read * (i + 1) // n - read * i // n)
+                for i, sample in enumerate(reply.samples)]
 
 
 def _content(adapter: str | Path | None) -> tuple[Path | None, str]:

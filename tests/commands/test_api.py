@@ -81,6 +81,36 @@ def test_a_forked_pool_thinks_too() -> None:
     assert (done.returncode, done.stdout.split("\n")[:2]) == (0, ["True", "[True, True]"]), done
 
 
+def test_an_engine_of_the_parent_says_so_in_a_forked_process() -> None:
+    done = script("""
+        import asyncio, os, signal
+        from commands.engine import load
+
+        async def answers(engine, task):
+            return [answer async for answer in engine.answers(task)]
+
+        engine = load("policy=uniform", "domain=game24")
+        print(engine.think("1 2 3 4", budget="3000tok").verified, flush=True)
+        posed = engine.task("1 2 3 4", budget="300tok")
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # a process that hangs ends by it
+            for call in (lambda: engine.think("1 2 3 4"), lambda: asyncio.run(engine.think_async("1 2 3 4")),
+                         lambda: asyncio.run(engine.run(posed)), lambda: asyncio.run(answers(engine, posed))):
+                try:
+                    call()
+                except RuntimeError as error:
+                    print(error, flush=True)
+            engine.close()
+            with load("policy=uniform", "domain=game24") as own:
+                print(own.think("1 2 3 4", budget="3000tok").verified, flush=True)
+            os._exit(0)
+        print(os.waitpid(child, 0)[1], engine.think("1 2 3 4", budget="3000tok").verified)
+    """)
+    said = "this engine belongs to the process that loaded it; load one in this process"
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["True", *[said] * 4, "True", "0 True"]), done
+
+
 async def test_a_notebook_may_wait_either_way() -> None:
     ticks = 0
 

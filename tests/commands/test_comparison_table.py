@@ -25,8 +25,8 @@ PROBLEMS = [
     ([(10, 0.1, False, False, "unparsable"), (60, 0.3, True, True, "correct")], (60, 0.3, 4), None),
     ([], (40, 0.2, 3), "RuntimeError: broken"),
 ]  # fmt: skip
-MARKED = [{"index": 1, "budget": "50tok", "seconds": 0.25, "tokens": 55, "simulations": 4},
-          {"index": 2, "budget": "50tok", "seconds": 0.28, "tokens": 52, "simulations": 3}]  # fmt: skip
+MARKED = [{"index": index, "budget": "50tok", "seconds": seconds, "tokens": tokens, "simulations": count,
+           "prompt_tokens": None} for index, seconds, tokens, count in ((1, 0.25, 55, 4), (2, 0.28, 52, 3))]
 
 
 def write(place: Path, problems, label: str, policy: str = "shipped", budget: str = "200tok", marks=MARKED) -> None:
@@ -129,6 +129,7 @@ uniform  mcts    200tok   25.0 [4.6, 69.9]     152    0.775            4        
 
 Intervals are 95 %: Wilson's of what is solved, the bootstrap's over problems of paired differences.
 Tokens, seconds and simulations are means over problems.
+$ per 1,000 problems: tokens generated, prompt tokens and hours, at the prices given for each. Prompt tokens are as a server counts them; its rebate for cached ones is not known.
 * Read off an evaluation at the longest budget of its currency: the answer that stood then.
 The control plays random legal steps; its tokens are characters, and cost no model.
 """  # noqa: E501

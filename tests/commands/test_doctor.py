@@ -12,7 +12,7 @@ import pytest
 from commands import checks
 from commands.checks import Finding, Status
 from commands.doctor import examine, told
-from commands.host import Host
+from commands.host import Host, in_cores
 from policy.budget import Budget
 from selfplay.pool import PoolBroken
 
@@ -111,6 +111,13 @@ def test_more_threads_than_cores_are_noticed(
     finding = checks.cores(host)
     assert finding.status is status, finding
     assert finding.advice == "" if threads is None else f"OMP_NUM_THREADS={threads}:" in finding.advice
+
+
+def test_one_core_is_singular(tmp_path: Path) -> None:
+    files = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "100000 100000\n"}
+    found = checks.cores(machine(tmp_path, files, affinity=1)).found
+    assert found.startswith("1 core may be used, a quota of 1 core, ")
+    assert [in_cores(count) for count in (1, 1.5, 2)] == ["1 core", "1.5 cores", "2 cores"]
 
 
 @pytest.mark.parametrize(("free", "limit", "status"), [

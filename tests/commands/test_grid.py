@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from commands.errors import BadInput
 from commands.grid import AXES, budgets, cells, currency, entries, nested
-from commands.prices import Price, read_prices
+from commands.prices import Price, own_price, read_prices
 from policy.budget import BadBudget, Budget
 
 
@@ -81,7 +81,10 @@ def test_prices_are_of_tokens_and_hours():
     prices = read_prices(OmegaConf.create({"a": {"per_million_tokens": 2, "per_hour": 3.6}, "b": {"per_hour": 0}}),
                          ["a", "b", "c"])
     assert prices == {"a": Price(2.0, 3.6), "b": Price(0.0, 0.0)} and read_prices(None, []) == {}
-    assert prices["a"].of(500_000, 10) == pytest.approx(1.0 + 0.01)  # half a million tokens, ten seconds
+    assert prices["a"].of(500_000, 10, None) == pytest.approx(1.0 + 0.01)  # half a million tokens, ten seconds
+    both = read_prices(OmegaConf.create({"a": {"per_million_tokens": 8, "per_million_prompt_tokens": 2}}), ["a"])["a"]
+    assert both.of(1000, 10, 4000) == pytest.approx((8 * 1000 + 2 * 4000) / 1e6) and both.of(1000, 10, None) is None
+    assert own_price({"price_in": 2, "price_out": 8}) == both and own_price({"price_out": 8, "price_in": None}) is None
     for bad, said in (({"d": {"per_hour": 1}}, "the policies are a, b, c"), ({"a": 3}, "prices.a="), (3, "prices="),
                       ({"a": {}}, "prices.a="), ({"a": {"per_token": 1}}, "per_million_tokens"),
                       ({"a": {"per_hour": -1}}, "at least 0"), ({"a": {"per_hour": True}}, "dollars"),

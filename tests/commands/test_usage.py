@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.usage import as_usage, asked_of_servers, together, usage_in_words
+from commands.usage import as_usage, asked_for_it, asked_of_servers, together, usage_in_words
 from tests.policy.served.standin import Standin, says
 
 
@@ -38,6 +38,30 @@ def test_json_tells_what_was_asked_and_what_it_cost(run: Callable, standin: Stan
     assert usage["cost"] == pytest.approx((2 * usage["prompt_tokens"] + 8 * usage["completion_tokens"]) / 1e6)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "finished" and manifest["usage"] == usage
+
+
+def test_of_several_problems_each_tells_its_own(run: Callable, standin: Standin, tmp_path: Path) -> None:
+    (tmp_path / "some.jsonl").write_text("".join(
+        json.dumps({"problem": problem, "domain": "game24"}) + "\n" for problem in ("4 9 10 13", "1 2 3 4", "2 3 4 5")))
+    done = run("solve", "--from", "some.jsonl", *options(standin, "output=json", "policy.price_in=2",
+                                                        "policy.price_out=8", "policy.retries=1")[1:])
+    assert len(done.objects) == 3, done
+    own = [told["usage"] for told in done.objects]
+    assert all(usage["requests"] > 0 and usage["prompt_tokens"] > 0 and usage["cost"] > 0 for usage in own)
+    total, start = done.objects[-1]["usage_so_far"], (1, 10, 14)  # one request at the start, for two samples
+    for (name, first) in zip(("requests", "prompt_tokens", "completion_tokens"), start, strict=True):
+        first += name == "requests"  # and the list of models
+        assert total[name] - first == sum(usage[name] for usage in own), name
+    for problem, usage in zip(("4 9 10 13", "1 2 3 4", "2 3 4 5"), own, strict=True):
+        about = [asked for asked in standin.posts if problem in str(asked.body.get("prompt", ""))]
+        assert usage["prompt_tokens"] == 10 * len(about)
+
+
+def test_what_asks_for_nothing_of_a_server_is_told_as_nothing() -> None:
+    total = {"requests": 3, "retries": 0, "prompt_tokens": 5, "completion_tokens": 7, "cost": 0.5}
+    nothing = {name: 0 for name in total}
+    assert asked_for_it([], total) == nothing and asked_for_it([], None) is None
+    assert asked_for_it([], {**total, "cost": None}) == {**nothing, "cost": None}
 
 
 def test_text_tells_it_in_its_last_line_retries_too(run: Callable, standin: Standin) -> None:
@@ -108,6 +132,29 @@ def test_a_comparison_tells_it_and_one_that_has_nothing_left_to_do_changes_nothi
     assert used["prompt_tokens"] == 10 * answered(standin)
     assert json.loads(manifest)["attempts"][-1]["usage"] == used
     assert run(*asked).code == 0 and (tmp_path / "mine" / "manifest.json").read_text() == manifest
+
+
+def test_a_comparison_prices_prompts_too_whoever_asked_before(run: Callable, standin: Standin, tmp_path: Path) -> None:
+    one = f"{{policy: openai, base_url: '{standin.url}', model: some, api_key_env: null, price_in: 2, price_out: 8}}"
+    asked = ("compare", f"policies={{one: {one}}}", "searches={first: greedy, again: greedy}", "budgets=[100tok]",
+             "count=3", "control=false", "domain=game24", "run=mine")
+    done = run(*asked)
+    assert done.code == 0 and "prompt tokens" in done.out and "tokens generated, prompt tokens and hours" in done.out
+    folder = tmp_path / "mine"
+    rows = json.loads((folder / "comparison.json").read_text())["rows"]
+    used = json.loads((folder / "manifest.json").read_text())["usage"]
+    for row in rows:
+        assert row["prompt_tokens"] > 0
+        assert row["dollars"] == pytest.approx((2 * row["prompt_tokens"] + 8 * row["tokens"]) / 1e6)
+    assert rows[0]["prompt_tokens"] == rows[1]["prompt_tokens"]
+    # All that was asked, but for the first few tokens of the server: greedy searches draw nothing in vain.
+    assert used["prompt_tokens"] - 3 * sum(row["prompt_tokens"] for row in rows) in (10, 20)
+    # Other prices make another table of the same answers; those of the command line stand before the policy's.
+    posts = len(standin.posts)
+    dearer = run(*asked, "prices={one: {per_million_tokens: 0, per_million_prompt_tokens: 1000000}}")
+    assert dearer.code == 0 and len(standin.posts) == posts
+    rows = json.loads((folder / "comparison.json").read_text())["rows"]
+    assert rows[0]["dollars"] == pytest.approx(rows[0]["prompt_tokens"])
 
 
 def test_attempts_are_added_up() -> None:

@@ -1,6 +1,6 @@
 /** Confidence of the standing answer against time, as a small SVG. */
 
-import { line, seconds } from "./text.js";
+import { counted, line, seconds } from "./text.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [320, 132, 32, 8, 10, 22];
@@ -18,7 +18,7 @@ export function chart(figure, answers, total, until) {
   const x = (value) => LEFT + ((WIDTH - LEFT - RIGHT) * Math.min(value, end)) / end;
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value);
   const said = answers.length
-    ? `Confidence over ${seconds(end)}: ${answers.length} answers, the last with ${answers.at(-1).confidence}`
+    ? `Confidence over ${seconds(end)}: ${counted(answers.length, "answer")}, the last with ${answers.at(-1).confidence}`
     : "No answer yet";
   const picture = part("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": said });
   for (const value of [0, 0.5, 1]) {

@@ -1,7 +1,7 @@
 /** The panel about one thought. */
 
 import { STATES, sample } from "./glyphs.js";
-import { count, element, line, plain, seconds } from "./text.js";
+import { count, counted, element, line, plain, seconds } from "./text.js";
 
 const KINDS = { thought: "thought of the tree", greedy: "greedy line (System 1)", chain: "independent line" };
 
@@ -17,7 +17,7 @@ function facts(model, node) {
     ["Policy's value", share(node.value)],
     ["Prior", node.parent ? share(node.prior) : null],
     ["Log-probability", held === null ? null : `${held} nats`],
-    ["Below it", node.below ? `${count(node.below)} thoughts` : null],
+    ["Below it", node.below ? counted(node.below, "thought") : null],
     ["Kind", node.parent ? KINDS[node.kind] : null],
     ["Seen after", node.parent ? seconds(node.seen) : null],
   ].filter(([, value]) => value !== null && value !== "");

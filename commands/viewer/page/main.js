@@ -7,7 +7,7 @@ import { listen, listKeys, walk } from "./keys.js";
 import { Asking } from "./live.js";
 import { Model } from "./model.js";
 import { Replay } from "./replay.js";
-import { count, element, line, plain, seconds } from "./text.js";
+import { count, counted, element, line, plain, seconds } from "./text.js";
 import { View } from "./view.js";
 
 const byId = (id) => document.getElementById(id);
@@ -93,9 +93,9 @@ function showFacts() {
   byId("problem").textContent = line(about.problem ?? "Tree of thoughts", 400);
   byId("eyebrow").textContent = ["Tree of thoughts", about.domain, about.search].filter(Boolean).map(plain).join(" · ");
   const said = [
-    `${count(model.nodes.length)} nodes`, `${count(view.shown.nodes.length)} shown`,
-    seconds(model.spent.seconds), `${count(model.spent.tokens)} tokens`,
-    `${count(model.spent.simulations)} simulations`, about.budget && `budget ${plain(about.budget)}`,
+    counted(model.nodes.length, "node"), `${count(view.shown.nodes.length)} shown`,
+    seconds(model.spent.seconds), counted(model.spent.tokens, "token"),
+    counted(model.spent.simulations, "simulation"), about.budget && `budget ${plain(about.budget)}`,
     about.seed !== undefined && `seed ${about.seed}`, app.result?.policy && `policy ${plain(app.result.policy)}`,
     model.full && `only the first ${count(model.nodes.length)} nodes are kept`,
   ];

@@ -19,6 +19,9 @@ export function line(text, most) {
 
 export const count = (number) => (number ?? 0).toLocaleString("en");
 
+/** Such as "1 node" or "2 nodes". */
+export const counted = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+
 export function seconds(value) {
   if (value === undefined || value === null) return "";
   return value < 10 ? `${value.toFixed(2)} s` : `${value.toFixed(1)} s`;

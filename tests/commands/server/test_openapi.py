@@ -16,7 +16,7 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 def test_the_page_tells_of_every_route(server: Served) -> None:
     page = server.client().get(f"{server.url}/openapi.json", cast_to=dict)
     assert set(page["paths"]) == {"/v1/chat/completions", "/v1/responses", "/v1/models", "/v1/models/{model}",
-                                  "/health", "/metrics"}
+                                  "/health", "/livez", "/readyz", "/metrics"}
     chat = page["paths"]["/v1/chat/completions"]["post"]["responses"]
     assert {"200", "400", "401", "404", "413", "429", "500", "503"} <= set(chat)
     assert chat["400"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error")

@@ -61,6 +61,13 @@ def test_data_cannot_leave_its_element(text: str) -> None:
     assert json.loads(held) == {"text": text} and held.isascii() and not set("<>&") & set(held)
 
 
+def test_one_of_something_is_singular(tmp_path: Path, visit: Visit) -> None:
+    tree = wide(1)
+    tree["spent"] |= {"simulations": 1, "tokens": 1}
+    facts = visit(saved(tmp_path, tree)).locator("#facts").inner_text()
+    assert {"1 node", "1 token", "1 simulation"} <= set(facts.split(" · ")), facts
+
+
 def test_a_thought_is_chosen_by_a_click_and_told_of(visit: Visit, tmp_path: Path) -> None:
     shown = visit(saved(tmp_path, wide(60)))
     assert "60 nodes" in shown.locator("#facts").inner_text() and shown.evaluate("viewer.model.nodes.length") == 60

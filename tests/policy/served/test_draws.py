@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from policy.base import Sampling, Thought
 from policy.budget import Budget, Meter
@@ -43,6 +45,22 @@ async def test_calls_continue_one_another_however_they_are_cut() -> None:
             parts += await distinct(draws, len(parts), k)
         assert parts == whole
     assert await distinct(Draws(Dice(40), 99, 50, 1.0), 8, 4) == whole[8:]
+
+
+async def test_prompts_are_told_to_each_who_asks_as_if_nobody_had_asked_before() -> None:
+    class Priced(Dice):
+        async def draw(self, *asked: Any) -> Sequence[Sample]:
+            return [replace(sample, prompt_tokens=10) for sample in await super().draw(*asked)]
+
+    dice = Priced(3)
+    draws = Draws(dice, 99, 4, 1.0)
+    first, again = Budget(seconds=60).start(), Budget(seconds=60).start()
+    for meter in (first, again):
+        await draws.propose(WHERE, 99, sampling=Sampling.DISTINCT, seed=1, meter=meter)
+    assert first.prompt_tokens == again.prompt_tokens > 30  # repeats are paid for, and so is the end
+    drawn = len(dice.drawn)
+    await draws.propose(WHERE, 2, sampling=Sampling.INDEPENDENT, seed=1, meter=again)
+    assert again.prompt_tokens - first.prompt_tokens == 20 and len(dice.drawn) == drawn + 2
 
 
 async def test_at_once_is_one_after_the_other() -> None:
