@@ -95,6 +95,13 @@ class Few:
         return out
 
 
+def few_of(layer: nn.Linear) -> Few | None:
+    """The product with few rows of a layer that is not joined to others: None where it is no faster."""
+    weight = layer.weight.data
+    small = weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.numel() < LARGE
+    return Few(weight, None if layer.bias is None else layer.bias.data) if small and type(layer) is nn.Linear else None
+
+
 def multiplied(x: Tensor, layer: nn.Linear) -> Tensor:
     """[N, in] -> [N, out], of a layer that is not joined to others and not packed: a large vocabulary's."""
     x, count = x.to(layer.weight.dtype), x.shape[0]

@@ -17,7 +17,7 @@ from policy.gpu.static import StaticStep, checked
 from policy.gpu.transfers import Fetch, send
 from policy.kv import SlotCache, Stem
 from policy.lora import Lora, Worn, worn_by
-from policy.products import multiplied
+from policy.products import FEW, Few, few_of, multiplied
 from policy.reading import CERTAIN, Likelihood
 from policy.value_head import ValueHead
 
@@ -64,6 +64,7 @@ class Trunk:
         self.fused = Fused(model, self.kv) if fits else None
         self.static: StaticStep | None = None
         self.host: HostStep | None = None
+        self._few: Few | None = None  # the head's product with few rows, where that is another
         self.check(model)
 
     @torch.inference_mode()
@@ -84,6 +85,7 @@ class Trunk:
         To be called again when its weights have changed. Raises BadPolicy, also for broken weights. Uses the first
         slots.
         """
+        self._few = few_of(self.head)
         self.static = self.host = None  # what was captured may read weights that are no longer the model's
         tokens = np.arange(min(CHECKED, self.context))[None, :] % self.vocabulary
         plain = model(torch.from_numpy(tokens).to(self.device)).logits[0, -1].float()
@@ -112,7 +114,12 @@ class Trunk:
         return torch.allclose(plain, ours, atol=1e-3 if self._dtype == torch.float32 else 0.3)
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        return multiplied(hidden, self.head).float()
+        return self._multiplied(hidden).float()
+
+    def _multiplied(self, hidden: Tensor) -> Tensor:
+        if self._few is not None and len(hidden) < FEW:
+            return self._few(hidden)
+        return multiplied(hidden, self.head)
 
     def forward(
         self, tokens: NDArray[np.int64], starts: NDArray[np.int64], offsets: NDArray[np.int64] | None = None,
@@ -158,7 +165,7 @@ class Trunk:
 
     def logprobs(self, hidden: Tensor) -> Tensor:
         """Hidden states [R, H] -> log-probabilities of the next token at temperature 1, float32, [R, V]."""
-        return torch.log_softmax(multiplied(hidden, self.head), -1, dtype=torch.float32)
+        return torch.log_softmax(self._multiplied(hidden), -1, dtype=torch.float32)
 
     def values(
         self, hidden: Tensor, lines: Sequence[Likelihood], loras: Sequence[Lora | None]

@@ -49,6 +49,8 @@ class HostStep:
                             for layer in fused.layers]
         each = [[joined.few for joined in (layer.read, layer.write, layer.up, layer.down)] for layer in fused.layers]
         self._few = [tuple((few.weight, few.bias) for few in some if few is not None) for some in each if all(some)]
+        embeddings = fused.embed.weight.detach()
+        self._embeddings = embeddings.numpy() if embeddings.dtype == torch.float32 else None
         self._eps = np.float32(fused.norm.variance_epsilon)
         self._scale = np.float32(1 / math.sqrt(self._dim))
         self._turns = np.zeros((2, 0, self._dim // 2), dtype=np.float32)
@@ -72,10 +74,10 @@ class HostStep:
             stems = [(stem, None if some is None else (some[:, None] * width + torch.from_numpy(steps)).flatten())
                      for stem, some in stems]
             worn = None if worn is None else worn.by_token(width)
-        return self._run(torch.from_numpy(tokens.reshape(-1)), starts, own, slots, stems, worn).view(rows, width, -1)
+        return self._run(tokens.reshape(-1), starts, own, slots, stems, worn).view(rows, width, -1)
 
     def _run(
-        self, tokens: Tensor, at: NDArray[np.int64], own: NDArray[np.int64], slots: NDArray[np.int64],
+        self, tokens: NDArray[np.int64], at: NDArray[np.int64], own: NDArray[np.int64], slots: NDArray[np.int64],
         stems: Sequence[tuple[Stem, Tensor | None]], worn: Worn | None,
     ) -> Tensor:  # fmt: skip
         """N tokens, of which those of one row come one after the other -> hidden states, [N, H].
@@ -87,7 +89,8 @@ class HostStep:
             worn: which of the N wear which adapters.
         """
         count = len(tokens)
-        x = self.fused.embed(tokens).to(torch.float32)
+        x = torch.from_numpy(self._embeddings[tokens]) if self._embeddings is not None else self.fused.embed(
+            torch.from_numpy(tokens)).float()
         x = padded(x, lined_up(count, self.fused.plan.least)) if self.fused.lines_up else x
         whole, turns = x.numpy(), self._turned(int(at.max()) + 1)
         normed, held = torch.empty_like(x), self.kv.buffer.numpy()
