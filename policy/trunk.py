@@ -117,9 +117,10 @@ class Trunk:
         return self._multiplied(hidden).float()
 
     def _multiplied(self, hidden: Tensor) -> Tensor:
-        if self._few is not None and len(hidden) < FEW:
-            return self._few(hidden)
-        return multiplied(hidden, self.head)
+        """Hidden states [..., H] -> [..., V]."""
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        found = self._few(rows) if self._few is not None and len(rows) < FEW else multiplied(rows, self.head)
+        return found.view(*hidden.shape[:-1], -1)
 
     def forward(
         self, tokens: NDArray[np.int64], starts: NDArray[np.int64], offsets: NDArray[np.int64] | None = None,
