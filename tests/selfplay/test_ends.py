@@ -99,7 +99,7 @@ def differences(model: Path, step: str, lessons: Sequence[Lesson]) -> list[float
     encoder = LessonEncoder(learner.tokenizer, learner.context, Writing(step=step).on(learner.tokenizer, learner.ends))
     found = []
     for lesson in lessons:
-        [row] = encoder.rows(lesson)
+        [[row]] = encoder.rows(lesson)
         tokens = torch.tensor([row.tokens])
         with torch.no_grad():
             computed = logprobs(learner.read(tokens).logits, tokens)[0]
@@ -162,7 +162,7 @@ def test_what_is_imitated_ends_as_it_was_drawn(model: Path, play: Play, objectiv
     imitated = [lesson for lesson in gathered(played, objective).lessons if any(lesson.imitation)]
     assert any(lesson.last for lesson in imitated) and all(lesson.imitation[-1] for lesson in imitated if lesson.last)
     for lesson in imitated:
-        [row] = encoder.rows(lesson)
+        [[row]] = encoder.rows(lesson)
         assert (row.tokens[-1] == learner.tokenizer.eos_token_id) == lesson.last
         shares = [ended.get((lesson.prompt, lesson.thoughts[: count + 1]), 0.0) for count in range(len(row.ends) - 1)]
         assert shares[-1] > 0 if lesson.last else all(s < 1 for s, w in zip(shares, lesson.imitation, strict=True) if w)
