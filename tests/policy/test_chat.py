@@ -200,6 +200,10 @@ async def test_probabilities_are_those_of_the_plain_model(
     assert len(found) > 10 and len(finished) >= len(found)
     for thought, logprob in finished:
         assert model.logprob(tokens, thought) == pytest.approx(logprob, abs=1e-3)
+    for thought in found:  # trees hold too many of the distinct ones
+        known = sampling is Sampling.INDEPENDENT and thought.complete
+        assert (thought.ids, thought.logprob) in finished if known else thought.ids == ()
+        assert len(thought.ids) == thought.tokens * known
 
 
 @pytest.mark.parametrize("step", ["line", "paragraph", "think"])
