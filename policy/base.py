@@ -44,6 +44,9 @@ class Thought:
         value: P(a rollout of this policy from after this thought ends correct), in [0, 1]; None without a value head.
         complete: False when it was cut off at the length limit: such a thought is dead.
         last: the policy ended its whole text here, and not only the line; then the text may be empty.
+        ids: the tokens that were drawn, its end included, for whoever compares their probability later: a text can be
+            spelled in others too. () where the text tells them, where the policy does not know them, of what was cut
+            off, and of DISTINCT thoughts, of which trees hold tens of thousands.
     """
 
     text: str
@@ -52,6 +55,7 @@ class Thought:
     value: float | None = None
     complete: bool = True
     last: bool = False
+    ids: tuple[int, ...] = ()
 
     @property
     def dead(self) -> bool:

@@ -107,6 +107,13 @@ class Codec:
         lead = "" if before else self.layout.lead
         return Spelled(lead + text, over or ended, stopped or (ended and not over))
 
+    def drawn(self, thought: Sequence[int], text: str) -> tuple[int, ...]:
+        """A complete thought's tokens with their end; () where its text, read again, is sure to have these and no
+        others."""
+        if self.newline is None or thought[-1] not in (self.newline, self.layout.end):
+            return tuple(thought)
+        return tuple(thought) if any(name in text for name in self._specials) else ()
+
     def over(self, thought: Sequence[int], before: str) -> bool:
         """Is a thought that ends in this token complete?"""
         kind = self.kinds[thought[-1]]

@@ -83,6 +83,6 @@ class Proposing(Wrapped):
         text = _MARKER.sub("", line.text, count=1).strip()
         new = bool(text) and text not in {thought.text for thought in listed.thoughts}
         listed.at = listed.at.then(line.text, line.last)
-        listed.thoughts.append(replace(line, text=text if new else "", value=None, last=False))
+        listed.thoughts.append(replace(line, text=text if new else "", value=None, last=False, ids=()))
         listed.barren = 0 if new else listed.barren + 1
         listed.ended = line.last or not line.complete or listed.barren >= self._barren

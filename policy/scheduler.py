@@ -217,7 +217,8 @@ class Scheduler:
 
     def _finish(self, row: Row, complete: bool, value: float | None) -> None:
         text, _, last = self.codec.spell(row.thought, row.before)
-        thought = Thought(text, row.logprob, len(row.thought), value, complete, complete and last)
+        ids = self.codec.drawn(row.thought, text) if complete and row.request is not None else ()
+        thought = Thought(text, row.logprob, len(row.thought), value, complete, complete and last, ids)
         if row.frontier is not None:
             row.frontier.leaf(row, thought)
             self._moved.add(row.frontier)

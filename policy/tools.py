@@ -37,8 +37,8 @@ class Tool(Protocol):
 class Tooled(Wrapped):
     """A policy with a tool. What the tool writes is charged a token a character: it has no tokenizer to ask.
 
-    A thought's log-probability and value are the policy's own, of the thought before it was completed. Thoughts that a
-    tool makes equal stay as they are: a searcher keeps the first. A thought whose call does not end before the
+    A thought's log-probability, value and ids are the policy's own, of the thought before it was completed. Thoughts
+    that a tool makes equal stay as they are: a searcher keeps the first. A thought whose call does not end before the
     deadline counts as cut off.
 
     Args:

@@ -29,7 +29,7 @@ class Row:
         ends: where each state ends: the prompt's tokens, then each thought's; ends[-1] is their number, but for the
             token that ends the sequence.
         imitation, advantages, targets, trust, old: for each token, see Batch.
-        logprobs: see Lesson.
+        logprobs: of each thought; see Lesson.
     """
 
     tokens: list[int]
@@ -65,12 +65,15 @@ class LessonEncoder:
         self.pad = int(tokenizer.pad_token_id or 0)  # causal attention never looks at it
         self._room = room
 
-    def rows(self, lesson: Lesson) -> Rows:
-        """The rows of a lesson; none if there is no room for it."""
-        rows = [self._row(lesson, lesson.thoughts, 1, lesson.last)]
+    def rows(self, lesson: Lesson) -> list[Rows]:
+        """A lesson's line or pair as it is read, and a row more for each thought with an advantage that was drawn in
+        other tokens; none at all if there is no room for one of them."""
+        line = self._row(lesson, lesson.thoughts, 1, lesson.last)
+        found: list[Rows] = [(line,)]
         if lesson.instead is not None:
-            rows.append(self._row(lesson, (*lesson.thoughts[:-1], lesson.instead), -1, lesson.instead_last))
-        return tuple(rows) if all(len(row.tokens) <= self._room for row in rows) else ()
+            found = [(line, self._row(lesson, (*lesson.thoughts[:-1], lesson.instead), -1, lesson.instead_last))]
+        found += [(row,) for row in self._drawn(lesson, line)]
+        return found if all(len(row.tokens) <= self._room for rows in found for row in rows) else []
 
     def _row(self, lesson: Lesson, thoughts: Sequence[str], sign: int, last: bool) -> Row:
         tokens, ends = self._layout.line(lesson.prompt, thoughts, last)
@@ -81,11 +84,29 @@ class LessonEncoder:
             imitation[start:end] = lesson.imitation[number]
             advantages[start:end] = sign * lesson.advantages[number] if lesson.advantages else 0.0
         if lesson.per_line:  # here, where no batch has been cut: what a line weighs does not depend on its neighbours
-            advantages /= max(1, ends[-1] - ends[0])
+            advantages /= _length(lesson, ends)
         imitation[ends[-1]:] = lesson.imitation[-1] if lesson.imitation else 0.0
         for end, (value, weight) in zip(ends, lesson.targets, strict=True):
             targets[end - 1], trust[end - 1] = value, weight
         return Row(tokens, ends, imitation, advantages, targets, trust, lesson.logprobs)
+
+    def _drawn(self, lesson: Lesson, line: Row) -> Iterator[Row]:
+        """Thoughts that do not stand in a line as they were drawn, each after the state that it was drawn in, as that
+        was read then. In the line they have no advantage and no log-probability any more."""
+        for number, ids in enumerate(lesson.ids):
+            if not ids:
+                continue
+            state, _ = self._layout.line(lesson.prompt, lesson.thoughts[:number])
+            tokens, ends = [*state, *ids], [len(state), len(state) + len(ids)]
+            if line.ends[number : number + 2] == ends and line.tokens[: ends[1]] == tokens:
+                continue
+            line.advantages[line.ends[number] : line.ends[number + 1]] = 0.0
+            line.logprobs = tuple(None if at == number else old for at, old in enumerate(line.logprobs))
+            if lesson.advantages and lesson.advantages[number]:
+                none, advantages = np.zeros((2, len(tokens)), dtype=np.float32)
+                shared = _length(lesson, line.ends) if lesson.per_line else 1
+                advantages[ends[0] :] = lesson.advantages[number] / shared
+                yield Row(tokens, ends, none, advantages, none.copy(), none.copy(), lesson.logprobs[number:][:1])
 
 
 class Stream:
@@ -112,14 +133,14 @@ class Stream:
     def __init__(self, lessons: Iterable[Lesson], demonstrations: Iterator[Lesson], encoder: LessonEncoder, *,
                  share: float, batch_tokens: int, seed: int) -> None:
         encoded = [encoder.rows(lesson) for lesson in lessons]
-        self.rows: list[Rows] = [rows for rows in encoded if rows]
-        self.left_out = len(encoded) - len(self.rows)
+        self.rows: list[Rows] = [rows for found in encoded for rows in found]
+        self.left_out = sum(not found for found in encoded)
         missing = _tokens(self.rows) * share / (1 - share)
         shown: list[Rows] = []
         while missing > 0:
-            rows = encoder.rows(next(demonstrations))
-            shown += [rows] if rows else []
-            missing -= max(1, _tokens([rows]))  # this ends even if none fits
+            found = encoder.rows(next(demonstrations))
+            shown += found
+            missing -= max(1, _tokens(found))  # this ends even if none fits
         if not self.rows:
             raise ValueError("there is nothing to learn from: no lesson, or none that fits the policy's context")
         self.pad, self._batch_tokens, self._seed = encoder.pad, batch_tokens, seed
@@ -178,6 +199,12 @@ def collate(lines: Sequence[Rows], pad: int) -> Batch:
             filled[number, :length] = values
     thoughts /= max(1.0, thoughts.sum())
     return Batch(*map(torch.from_numpy, (tokens, thoughts, imitation, advantages, old, targets, trust)))
+
+
+def _length(lesson: Lesson, ends: Sequence[int]) -> int:
+    """Tokens that a lesson's thoughts were drawn in, or have where they are read; at least 1."""
+    drawn = lesson.ids or ((),) * len(lesson.thoughts)
+    return max(1, sum(len(ids) or end - start for ids, (start, end) in zip(drawn, pairwise(ends), strict=True)))
 
 
 def _shape(rows: Rows) -> tuple[int, int]:

@@ -33,8 +33,8 @@ from verifiers.base import derive_seed
 
 CHECKPOINT = "learner.pt"
 ROWS_AT_ONCE = 64
-# A stored log-probability [nats a thought] and the one computed again differ by rounding, unless the thought was drawn
-# in other tokens than its text has, or another policy drew it.
+# A stored log-probability [nats a thought] and the one computed again differ by rounding, unless another policy drew
+# the thought, or its text has other tokens than it was drawn in, and those are not known.
 TOLERANCE = 0.25
 
 
@@ -342,7 +342,7 @@ def _finite(what: str, value: float, step: int) -> None:
 
 
 def _monitored(lessons: Sequence[Lesson], encoder: LessonEncoder) -> list[Batch]:
-    rows = sorted((row for lesson in lessons for row in encoder.rows(lesson)), key=lambda row: len(row.tokens))
+    rows = sorted((row for lesson in lessons for [row] in encoder.rows(lesson)), key=lambda row: len(row.tokens))
     return [collate([(row,) for row in some], encoder.pad) for some in _chunks(rows)]
 
 

@@ -1,6 +1,6 @@
 """What one problem teaches: lines of thought with a weight for every thought and a target for every state.
 
-All objectives speak in lessons; no tokens and no torch here.
+All objectives speak in lessons: texts and numbers, and tokens only as they were drawn; no torch here.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Lesson:
         targets: for each state, the problem itself first: one more than thoughts.
         logprobs: of each thought [nats] under the policy that played, None for one that did not end as it does here; ()
             where nobody needs them.
+        ids: of each thought, the tokens that its log-probability and its advantage are of, its end included; () of one
+            whose text has no others, or of all. What is imitated is the text as it is read.
         instead: a sibling of the last thought, which is to be preferred to it by the weight of its advantage.
         per_line: an advantage is shared out among the tokens of the line, so that a long line weighs what a short one
             does; otherwise each token has it whole.
@@ -47,6 +49,7 @@ class Lesson:
     targets: tuple[Target, ...]
     advantages: tuple[float, ...] = ()
     logprobs: tuple[float | None, ...] = ()
+    ids: tuple[tuple[int, ...], ...] = ()
     instead: str | None = None
     per_line: bool = False
     ends: bool = False
@@ -57,8 +60,8 @@ class Lesson:
         count = len(self.thoughts)
         if len(self.imitation) != count or len(self.targets) != count + 1:
             raise ValueError("a lesson has a weight for each thought, and a target for each state")
-        if {len(self.advantages), len(self.logprobs)} - {0, count}:
-            raise ValueError("a lesson has an advantage and a log-probability for each thought, or none at all")
+        if {len(self.advantages), len(self.logprobs), len(self.ids)} - {0, count}:
+            raise ValueError("a lesson has an advantage, a log-probability and ids for each thought, or none at all")
         if self.instead is not None and not any(self.advantages):
             raise ValueError("what is to be preferred has an advantage")
         if self.last and (not count or self.targets[-1][1]):
@@ -128,7 +131,7 @@ def apart(lesson: Lesson, lasts: Sequence[bool]) -> list[Lesson]:
     for number in ending:
         cut = replace(lesson, thoughts=lesson.thoughts[: number + 1], imitation=lesson.imitation[: number + 1],
                       advantages=lesson.advantages[: number + 1], logprobs=lesson.logprobs[: number + 1],
-                      targets=(NOTHING,) * (number + 2), last=True)  # fmt: skip
+                      ids=lesson.ids[: number + 1], targets=(NOTHING,) * (number + 2), last=True)  # fmt: skip
         lessons.append(_only(cut, [number]))
     return lessons
 

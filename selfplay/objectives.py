@@ -228,7 +228,7 @@ class Grpo:
         advantages = rewards - rewards.mean()
         if self.deviation:
             advantages = advantages / (rewards.std(correction=0) + 1e-4)
-        written = [(line.thoughts, line.lasts) for line in group]
+        written = [(line.thoughts, line.lasts, line.ids) for line in group]
         times = Counter(written)
         first = {line: number for number, line in reversed(list(enumerate(written)))}
         return [
@@ -242,8 +242,9 @@ class Grpo:
         count = len(line.thoughts)
         lesson = Lesson(prompt, line.thoughts, imitation=(0.0,) * count,
                         targets=((line.reward, float(times)),) * (count + 1), advantages=(advantage,) * count,
-                        logprobs=line.logprobs, per_line=self.per_line)
-        return apart(lesson, line.lasts)
+                        logprobs=line.logprobs, ids=line.ids, per_line=self.per_line)
+        drawn = line.ids or ((),) * count  # these say themselves how a thought ended
+        return apart(lesson, [last and not ids for last, ids in zip(line.lasts, drawn, strict=False)])
 
     def loss(self, scores: Scores, batch: Batch) -> Tensor:
         ratio = (scores.logprobs - batch.old).masked_fill(batch.advantages == 0, 0.0).exp()

@@ -193,7 +193,8 @@ def _grade(domain: Domain, problem: Problem, texts: Iterable[str]) -> dict[str, 
 
 def _line(line: Drawn, grades: Mapping[str, Verdict], greedy: bool) -> Line:
     verdict = unparsable("no answer") if line.answer is None else grades[line.answer]
-    return Line(line.thoughts, line.logprobs, verdict.reward, verdict.status.value, greedy, line.lasts)
+    ids = line.ids if any(line.ids) else ()
+    return Line(line.thoughts, line.logprobs, verdict.reward, verdict.status.value, greedy, line.lasts, ids)
 
 
 def _trajectory(

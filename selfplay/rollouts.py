@@ -43,6 +43,7 @@ class Drawn:
         tokens: charged for all of them, and for the one that broke the line off.
         answer: None if the line broke off.
         lasts: for each thought, whether the policy ended its whole text with it.
+        ids: for each thought, the tokens that were drawn; see Thought.ids.
     """
 
     thoughts: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class Drawn:
     tokens: int = 0
     answer: str | None = None
     lasts: tuple[bool, ...] = ()
+    ids: tuple[tuple[int, ...], ...] = ()
 
 
 async def play(
@@ -84,7 +86,8 @@ async def draw(
             return replace(line, tokens=tokens)
         state = state.then(thought.text, thought.last)
         answer = await judge.answer(state)
-        line = Drawn(state.thoughts, (*line.logprobs, thought.logprob), tokens, answer, (*line.lasts, thought.last))
+        line = Drawn(state.thoughts, (*line.logprobs, thought.logprob), tokens, answer, (*line.lasts, thought.last),
+                     (*line.ids, thought.ids))
         if not thought.text.strip():
             break
     return line

@@ -4,8 +4,8 @@ Model text is untrusted and need not be encodable as UTF-8 (lone surrogates). A 
 without loss: each surrogate, and each mark itself, becomes MARK and its six hex digits, and the column `escaped` says
 so. All other rows hold their texts as they are, so that any reader of Parquet can use them.
 
-Version 2 says which thoughts ended the whole text. Files of version 1, which do not, are read as such in which nobody
-knows: null there.
+Version 2 says which thoughts ended the whole text, version 3 in which tokens those of independent lines were drawn.
+Older files are read as such in which nobody knows: null there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from selfplay.files import StoreError
 from selfplay.trajectory import Example, Line, Move, Purpose, Trajectory
 from verifiers.base import Evidence, Problem, Status, Verdict
 
-VERSION = "2"
+VERSION = "3"
 VERSION_KEY = b"trajectory_schema"
 GROUP_BYTES = 4 << 20  # of Arrow memory; what a reader holds at once
 MARK = "\U0010ffff"  # no character and never to become one
@@ -53,8 +53,9 @@ def _schema(version: str, move: list[tuple[str, pa.DataType]], line: list[tuple[
     return pa.schema([*_FLAT, *nested, ("escaped", pa.bool_())], metadata={VERSION_KEY: version})
 
 
-SCHEMA = _schema(VERSION, [*_MOVE, ("last", pa.bool_())], [*_LINE, ("lasts", pa.list_(pa.bool_()))])
-SCHEMAS = {"1": _schema("1", _MOVE, _LINE), VERSION: SCHEMA}
+_MOVE_2, _LINE_2 = [*_MOVE, ("last", pa.bool_())], [*_LINE, ("lasts", pa.list_(pa.bool_()))]
+SCHEMA = _schema(VERSION, _MOVE_2, [*_LINE_2, ("ids", pa.list_(pa.list_(pa.int32())))])
+SCHEMAS = {"1": _schema("1", _MOVE, _LINE), "2": _schema("2", _MOVE_2, _LINE_2), VERSION: SCHEMA}
 
 _SAME = ("episode_id", "generation", "sample", "policy_version", "seed", "answer", "verified", "temperature", "tokens",
          "simulations", "seconds", "line_tokens")  # columns that are called and stored as in Trajectory
@@ -74,7 +75,7 @@ def check(schema: pa.Schema) -> None:
     version = found.decode(errors="replace")
     if version not in SCHEMAS:
         raise UnknownSchema(f"its schema of trajectories has version {version!r}; "
-                            f"this program reads versions {' and '.join(SCHEMAS)}")
+                            f"this program reads versions {', '.join(SCHEMAS)}")
     if not schema.equals(SCHEMAS[version]):
         raise ValueError(f"its columns are not those of version {version} of the schema of trajectories")
 
@@ -100,7 +101,7 @@ def to_row(trajectory: Trajectory) -> dict[str, Any]:
         "examples": [{**vars(example), "thoughts": list(example.thoughts), "moves": [vars(m) for m in example.moves]}
                      for example in trajectory.examples],
         "lines": [{**vars(line), "thoughts": list(line.thoughts), "logprobs": list(line.logprobs),
-                   "lasts": list(line.lasts)}
+                   "lasts": list(line.lasts), "ids": [list(ids) for ids in line.ids]}
                   for line in trajectory.lines],
     }
     escaped = any(_surrogate(text) for text in _texts(row))
@@ -123,7 +124,7 @@ def from_row(row: Mapping[str, Any]) -> Trajectory:
     examples = tuple(Example(**{**example, "thoughts": tuple(example["thoughts"]),
                                 "moves": tuple(map(_move, example["moves"]))}) for example in row["examples"])
     lines = tuple(Line(**{**line, "thoughts": tuple(line["thoughts"]), "logprobs": tuple(line["logprobs"]),
-                          "lasts": tuple(line["lasts"] or ())})
+                          "lasts": tuple(line["lasts"] or ()), "ids": tuple(map(tuple, line["ids"] or ()))})
                   for line in row["lines"])
     return Trajectory(**{name: row[name] for name in _SAME}, purpose=Purpose(row["purpose"]), problem=problem,
                       verdict=verdict, examples=examples, lines=lines, answer_thoughts=tuple(row["answer_thoughts"]))

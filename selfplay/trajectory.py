@@ -112,6 +112,8 @@ class Line:
         greedy: the most likely line, not a sample; no member of the group.
         lasts: for each thought, whether the policy ended its whole text with it (where that answers nothing, it is
             asked on as if it had ended the thought alone); () where that was not stored.
+        ids: for each thought, the tokens that were drawn, its end included, after those of the line before it as it is
+            read; () of a thought whose text tells them or whose tokens nobody knows. () if that is all of them.
     """
 
     thoughts: tuple[str, ...]
@@ -120,6 +122,7 @@ class Line:
     status: str
     greedy: bool = False
     lasts: tuple[bool, ...] = ()
+    ids: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)

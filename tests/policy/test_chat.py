@@ -113,7 +113,7 @@ def test_what_is_trained_is_what_is_read(make: Make, step: str) -> None:
     thoughts = THOUGHTS[step]
     lesson = Lesson(PROBLEM.prompt, thoughts, (1.0,) * len(thoughts), (NOTHING,) * (len(thoughts) + 1), ends=True)
     encoder = LessonEncoder(chat_tokenizer(), 512, policy._layout)
-    [row] = encoder.rows(lesson)
+    [[row]] = encoder.rows(lesson)
     for count, end in enumerate(row.ends):
         read = policy._codec.encode(policy._layout.text(PROBLEM.prompt, thoughts[:count]).text)
         assert tuple(row.tokens[:end]) == read
@@ -200,6 +200,10 @@ async def test_probabilities_are_those_of_the_plain_model(
     assert len(found) > 10 and len(finished) >= len(found)
     for thought, logprob in finished:
         assert model.logprob(tokens, thought) == pytest.approx(logprob, abs=1e-3)
+    for thought in found:  # trees hold too many of the distinct ones
+        known = sampling is Sampling.INDEPENDENT and thought.complete
+        assert (thought.ids, thought.logprob) in finished if known else thought.ids == ()
+        assert len(thought.ids) == thought.tokens * known
 
 
 @pytest.mark.parametrize("step", ["line", "paragraph", "think"])
@@ -215,8 +219,8 @@ async def test_the_learner_gives_thoughts_the_probability_they_were_drawn_with(
                                                                           seed) if not thought.dead]:
         for then in await ask(policy, State(PROBLEM, (thought.text,)), 2, Sampling.INDEPENDENT):
             stored = (thought.logprob, then.logprob)
-            [row] = encoder.rows(Lesson(PROBLEM.prompt, (thought.text, then.text), (1.0,) * 2, (NOTHING,) * 3,
-                                        logprobs=stored))  # fmt: skip
+            [[row]] = encoder.rows(Lesson(PROBLEM.prompt, (thought.text, then.text), (1.0,) * 2, (NOTHING,) * 3,
+                                          logprobs=stored))  # fmt: skip
             with torch.no_grad():
                 found = logprobs(learner.read(torch.tensor([row.tokens])).logits, torch.tensor([row.tokens]))[0]
             for where, logprob in zip(row.thoughts(), stored, strict=True):

@@ -31,6 +31,18 @@ def test_what_is_decoded_is_encoded_alike() -> None:
     assert CODEC.decode(CODEC.encode(text)) + "\n" == text
 
 
+@pytest.mark.parametrize(("text", "end", "told"), [
+    ("24 = 4 * (7 - 1)", "\n", True), ("24 = 4", "<eos>", True), ("", "\n", True),
+    ("24 = 4", "<bos>", False), ("a<eos>b", "\n", False),
+])  # fmt: skip
+def test_characters_are_kept_only_where_their_text_is_read_as_others(text: str, end: str, told: bool) -> None:
+    codec = Codec(TOKENIZER, len(TOKENIZER), ends=[TOKENIZER.bos_token_id])  # one that no state is closed with
+    thought = TOKENIZER.convert_tokens_to_ids([*text, end])
+    assert TOKENIZER.unk_token_id not in thought and codec.decode(thought) == text
+    assert codec.drawn(thought, text) == (() if told else tuple(thought))
+    assert (codec.encode(text)[1:] == tuple(thought[:-1])) == ("<" not in text)
+
+
 @pytest.mark.heavy
 def test_a_tokenizer_that_takes_a_text_for_a_word_keeps_none() -> None:
     program = (

@@ -37,7 +37,7 @@ def stream(lessons: list[Lesson], share: float = 0.0, seed: int = 0, batch_token
 
 
 def test_weights_are_of_thoughts_and_targets_of_states() -> None:
-    [row] = ENCODER.rows(LESSON)
+    [[row]] = ENCODER.rows(LESSON)
     assert TOKENIZER.decode(row.tokens) == "<bos>1 2 -> 3\n1+1\n2+1=3\n"
     assert shown(row.imitation == 0.5, row.tokens) == "1+1\n" and shown(row.imitation == 2.0, row.tokens) == "2+1=3\n"
     assert shown(row.advantages == -1.0, row.tokens) == "2+1=3\n" and not (row.advantages > 0).any()
@@ -48,14 +48,14 @@ def test_weights_are_of_thoughts_and_targets_of_states() -> None:
 
 def test_a_demonstration_is_encoded_as_in_stage_one() -> None:
     lesson = next(demonstrations([DOMAIN], 0))
-    [row] = ENCODER.rows(lesson)
+    [[row]] = ENCODER.rows(lesson)
     assert row.tokens[-1] == TOKENIZER.eos_token_id
     text = "".join(f"{thought}\n" for thought in lesson.thoughts)
     assert shown(row.imitation == 1.0, row.tokens) == f"{text}<eos>"
 
 
 def test_a_pair_differs_in_its_last_thought_and_in_sign() -> None:
-    good, bad = ENCODER.rows(PAIR)
+    [(good, bad)] = ENCODER.rows(PAIR)
     assert shown(good.advantages == 2.0, good.tokens) == "good\n"
     assert shown(bad.advantages == -2.0, bad.tokens) == "bad one\n"
     assert good.ends[:2] == bad.ends[:2]
@@ -63,7 +63,7 @@ def test_a_pair_differs_in_its_last_thought_and_in_sign() -> None:
 
 def test_what_does_not_fit_the_context_is_counted() -> None:
     long = Lesson("1 2 -> 3", ("+" * 99,), (1.0,), (NOTHING, NOTHING))
-    assert ENCODER.rows(long) == ()
+    assert ENCODER.rows(long) == []
     assert stream([long, LESSON]).left_out == 1
     with pytest.raises(ValueError, match="nothing to learn"):
         stream([long])
@@ -71,12 +71,12 @@ def test_what_does_not_fit_the_context_is_counted() -> None:
 
 def test_other_tokenizers_do() -> None:
     encoder = LessonEncoder(small_tokenizer(), 64)  # it has no token to fill up with
-    [row] = encoder.rows(Lesson("1+2", ("=1", "a"), (1.0, 1.0), (NOTHING,) * 3))
+    [[row]] = encoder.rows(Lesson("1+2", ("=1", "a"), (1.0, 1.0), (NOTHING,) * 3))
     assert len(row.tokens) == 1 + 4 + 3 + 2 and row.ends == [5, 8, 10]
 
 
 def test_batches_have_few_shapes_and_pairs_stand_in_even_rows() -> None:
-    batch = collate([ENCODER.rows(LESSON), ENCODER.rows(PAIR)], ENCODER.pad)
+    batch = collate([*ENCODER.rows(LESSON), *ENCODER.rows(PAIR)], ENCODER.pad)
     assert batch.tokens.shape == (ROWS, 3 * COLUMNS)
     assert batch.advantages[0].max() == 2.0 and batch.advantages[1].min() == -2.0 and batch.advantages[2].min() == -1.0
     assert batch.thoughts.sum().item() == pytest.approx(1.0)
@@ -143,4 +143,4 @@ def test_nobody_asks_for_demonstrations_that_are_not_wanted() -> None:
         yield
 
     assert Stream(lines(3), none(), ENCODER, share=0.0, batch_tokens=256, seed=0).tokens == sum(
-        len(ENCODER.rows(lesson)[0].tokens) for lesson in lines(3))
+        len(ENCODER.rows(lesson)[0][0].tokens) for lesson in lines(3))

@@ -58,7 +58,7 @@ def read(base: Path, start: Path | None, prompt: str, *thoughts: str) -> tuple[l
     """Log-probabilities of the thoughts, and values of the states, under an adapter."""
     one = loaded(base, start)
     encoder = LessonEncoder(TOKENIZER, one.context)
-    [row] = encoder.rows(Lesson(prompt, thoughts, (0.0,) * len(thoughts), (NOTHING,) * (len(thoughts) + 1)))
+    [[row]] = encoder.rows(Lesson(prompt, thoughts, (0.0,) * len(thoughts), (NOTHING,) * (len(thoughts) + 1)))
     batch = collate([(row,)], encoder.pad)
     with torch.no_grad():
         reading = one.read(batch.tokens)

@@ -32,9 +32,9 @@ def test_imitation_and_values_are_those_of_pretraining() -> None:
     encoder, theirs = LessonEncoder(TOKENIZER, 64), Encoder(TOKENIZER)
     states = sum(len(thoughts) + 1 for _, thoughts, _ in LINES)
     tokens = sum(len(thought) + 1 for _, thoughts, _ in LINES for thought in thoughts)
-    batch = collate([encoder.rows(Lesson(prompt, thoughts, (1 / tokens,) * len(thoughts),
-                                         ((reward, 1 / states),) * (len(thoughts) + 1)))
-                     for prompt, thoughts, reward in LINES], encoder.pad)
+    lessons = [Lesson(prompt, thoughts, (1 / tokens,) * len(thoughts), ((reward, 1 / states),) * (len(thoughts) + 1))
+               for prompt, thoughts, reward in LINES]
+    batch = collate([rows for lesson in lessons for rows in encoder.rows(lesson)], encoder.pad)
     plain = theirs.batch([theirs.rollout(*line) for line in LINES])
     labels = torch.where(batch.thoughts > 0, batch.tokens, -100)
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_the_anchor_is_the_exact_divergence() -> None:
 
 def test_terms_are_computed_only_where_they_are_asked_for() -> None:
     encoder = LessonEncoder(TOKENIZER, 64)
-    batch = collate([encoder.rows(Lesson("p", ("a",), (1.0,), ((0.5, 0.0), (0.5, 0.0))))], encoder.pad)
+    batch = collate(encoder.rows(Lesson("p", ("a",), (1.0,), ((0.5, 0.0), (0.5, 0.0)))), encoder.pad)
     with torch.no_grad():
         reading = read(batch.tokens)
         seen: list[Scores] = []
@@ -78,7 +78,7 @@ def test_terms_are_computed_only_where_they_are_asked_for() -> None:
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_head_of_its_own_leaves_the_policy_alone(shared: bool) -> None:
     encoder = LessonEncoder(TOKENIZER, 64)
-    batch = collate([encoder.rows(Lesson("p", ("a",), (1.0,), ((1.0, 0.5), (0.0, 0.5))))], encoder.pad)
+    batch = collate(encoder.rows(Lesson("p", ("a",), (1.0,), ((1.0, 0.5), (0.0, 0.5)))), encoder.pad)
     hidden = torch.randn(*batch.tokens.shape, SHAPE.hidden_size, requires_grad=True)
     head = new_value_head(SHAPE.hidden_size, 0)
     found = terms(Reading(hidden, MODEL.lm_head(hidden)), head, batch, no_objective, shared=shared)

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from selfplay import schema
 from selfplay.trajectory import Example, Line, Move, Trajectory
-from tests.selfplay.trajectories import ANY, as_first_version, replaced, same, trajectory
+from tests.selfplay.trajectories import ANY, as_version, replaced, same, trajectory
 
 
 def stored(*trajectories: Trajectory) -> pq.ParquetFile:
     return pq.ParquetFile(pa.BufferReader(schema.to_parquet(schema.to_table(trajectories))))
 
 
-def first_version(*trajectories: Trajectory) -> pq.ParquetFile:
-    return pq.ParquetFile(pa.BufferReader(as_first_version(trajectories)))
+def older(version: str, *trajectories: Trajectory) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(as_version(version, trajectories)))
 
 
 def read_back(file: pq.ParquetFile) -> list[Trajectory]:
@@ -68,32 +68,47 @@ def test_facts_that_are_no_json_are_refused(facts: dict[str, object]) -> None:
         schema.to_row(replaced(one, problem=dataclasses.replace(one.problem, facts=facts)))
 
 
-@pytest.mark.parametrize("version", ["3", "0", "1.0", "newest"])
+@pytest.mark.parametrize("version", ["4", "0", "1.0", "newest"])
 def test_another_version_is_refused_by_name(version: str) -> None:
-    with pytest.raises(schema.UnknownSchema, match=f"version '{version}'; this program reads versions 1 and 2"):
+    with pytest.raises(schema.UnknownSchema, match=f"version '{version}'; this program reads versions 1, 2, 3"):
         schema.check(schema.SCHEMA.with_metadata({schema.VERSION_KEY: version}))
 
 
 def test_other_columns_are_no_trajectories() -> None:
     with pytest.raises(ValueError, match="names no version"):
         schema.check(schema.SCHEMA.remove_metadata())
-    with pytest.raises(ValueError, match="columns are not those of version 2"):
+    with pytest.raises(ValueError, match="columns are not those of version 3"):
         schema.check(schema.SCHEMA.remove(3))
-    with pytest.raises(ValueError, match="columns are not those of version 1"):
-        schema.check(schema.SCHEMA.with_metadata({schema.VERSION_KEY: "1"}))
+    for version in ("1", "2"):
+        with pytest.raises(ValueError, match=f"columns are not those of version {version}"):
+            schema.check(schema.SCHEMA.with_metadata({schema.VERSION_KEY: version}))
 
 
 def test_a_file_of_version_1_is_read_as_one_in_which_no_end_of_the_text_is_known() -> None:
     ended = trajectory(1)
     ended = replaced(ended, lines=tuple(dataclasses.replace(line, lasts=(True,) * len(line.thoughts))
                                         for line in ended.lines))
-    old, strange = first_version(ended), first_version(trajectory(2, text="\ud800"))
+    old, strange = older("1", ended), older("1", trajectory(2, text="\ud800"))
     for one in (old, strange):
         schema.check(one.schema_arrow)
     assert same(read_back(old)[0], trajectory(1)) and same(read_back(strange)[0], trajectory(2, text="\ud800"))
     [row] = schema.rows(old, ["lines", "tokens"])
     assert [line["lasts"] for line in row["lines"]] == [None, None]  # not known, which is not `no`
     assert [line["lasts"] for line in next(schema.rows(stored(ended)))["lines"]] == [[True, True], [True]]
+
+
+def test_a_file_of_version_2_is_read_as_one_in_which_no_tokens_are_known() -> None:
+    ended = trajectory(1)
+    ended = replaced(ended, lines=tuple(dataclasses.replace(line, lasts=(True,) * len(line.thoughts))
+                                        for line in ended.lines))
+    drawn = replaced(ended, lines=tuple(dataclasses.replace(line, ids=((7, 70_000), ())[: len(line.thoughts)])
+                                        for line in ended.lines))
+    old, new = older("2", drawn), stored(drawn)
+    for one in (old, new):
+        schema.check(one.schema_arrow)
+    assert same(read_back(old)[0], ended) and same(read_back(new)[0], drawn)
+    assert [line["ids"] for line in next(schema.rows(old, ["lines"]))["lines"]] == [None, None]
+    assert [line["ids"] for line in next(schema.rows(new, ["lines"]))["lines"]] == [[[7, 70_000], []], [[7, 70_000]]]
 
 
 def test_large_files_have_row_groups_that_columns_can_be_read_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from selfplay import schema, store
 from selfplay.files import Source, StoreError, StoreFull
 from selfplay.store import Store
-from selfplay.trajectory import Purpose, Trajectory
-from tests.selfplay.trajectories import as_first_version, batch, ids, replaced, same, trajectory
+from selfplay.trajectory import Line, Purpose, Trajectory
+from tests.selfplay.trajectories import as_version, batch, ids, replaced, same, trajectory
 from verifiers.base import Status
 
 
@@ -49,9 +49,13 @@ def all_ids(opened: Store, generation: int = 0) -> list[str]:
     return sorted(row["episode_id"] for row in opened.read(generation, ["episode_id"]))
 
 
-def ended(one: Trajectory) -> Trajectory:
-    return replaced(one, lines=tuple(dataclasses.replace(line, lasts=(True,) * len(line.thoughts))
-                                     for line in one.lines))
+def known(one: Trajectory, version: str = schema.VERSION) -> Trajectory:
+    """With all that a version of the schema knows of its lines."""
+    def more(line: Line) -> Line:
+        lasts, ids = (True,) * len(line.thoughts), ((7, 70_000),) * len(line.thoughts)
+        return dataclasses.replace(line, lasts=lasts if version > "1" else (), ids=ids if version > "2" else ())
+
+    return replaced(one, lines=tuple(map(more, one.lines)))
 
 
 def files(opened: Store) -> list[str]:
@@ -77,11 +81,12 @@ def test_what_is_appended_is_read_before_and_after_compaction(url: str) -> None:
     assert [name.partition("/")[0] for name in files(opened)] == ["generation-0", "journal"]
 
 
-def test_files_of_the_first_version_stand_beside_newer_ones(url: str) -> None:
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_files_of_older_versions_stand_beside_newer_ones(url: str, version: str) -> None:
     opened = Store(url)
-    old, new = batch(0, 3), [ended(trajectory(number)) for number in range(3, 6)]
+    old, new = [known(one, version) for one in batch(0, 3)], [known(trajectory(number)) for number in range(3, 6)]
     for some in (old[:2], old[2:]):
-        opened._folder.write(store._batch(0, ids(some)), as_first_version(some))
+        opened._folder.write(store._batch(0, ids(some)), as_version(version, some))
     opened.append(0, new)
     opened.append(0, old[:2])  # again: it is there
     assert [one.episode_id for one in opened.batch(0, ids(old[:2]))] == ids(old[:2])
@@ -93,15 +98,16 @@ def test_files_of_the_first_version_stand_beside_newer_ones(url: str) -> None:
     assert part.damaged == [] and all("generation-0/" in name for name in files(part))
 
 
-def test_an_old_part_is_forgotten_from_and_stays_readable(url: str) -> None:
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_an_old_part_is_forgotten_from_and_stays_readable(url: str, version: str) -> None:
     opened = Store(url)
-    old = batch(0, 3)
-    opened._folder.write(f"generation-0/part-{store._hash(ids(old))}.parquet", as_first_version(old))
-    opened.append(0, [ended(trajectory(7))])
+    old = [known(one, version) for one in batch(0, 3)]
+    opened._folder.write(f"generation-0/part-{store._hash(ids(old))}.parquet", as_version(version, old))
+    opened.append(0, [known(trajectory(7))])
     opened.forget(0, ids(old[:1]))
     found = {one.episode_id: one for one in Store(url).trajectories(0)}
     assert found.keys() == {*ids(old[1:]), trajectory(7).episode_id}
-    assert same(found[old[1].episode_id], old[1]) and found[trajectory(7).episode_id].lines[0].lasts == (True, True)
+    assert same(found[old[1].episode_id], old[1]) and same(found[trajectory(7).episode_id], known(trajectory(7)))
 
 
 def test_nothing_is_there_before_anything_is_written(url: str) -> None:

@@ -113,10 +113,10 @@ def test_no_flipped_bit_gives_a_wrong_trajectory(place: Path) -> None:
 
 def test_files_of_a_newer_version_are_refused_and_stay(place: Path) -> None:
     path = file_of(place, 4, 4)
-    path.write_bytes(rewritten(TABLE.replace_schema_metadata({schema.VERSION_KEY: b"3"})))
+    path.write_bytes(rewritten(TABLE.replace_schema_metadata({schema.VERSION_KEY: b"4"})))
     opened = Store(str(place))
     for use in (opened.ids, opened.compact, lambda generation: list(opened.read(generation))):
-        with pytest.raises(schema.UnknownSchema, match=f"cannot read {path}: .* version '3'; this program reads"):
+        with pytest.raises(schema.UnknownSchema, match=f"cannot read {path}: .* version '4'; this program reads"):
             use(0)
     assert path.exists() and opened.damaged == []
 

@@ -61,7 +61,8 @@ _MOVE = st.builds(Move, text=_TEXT, logprob=_LIKELIHOOD, prior=_LIKELIHOOD, visi
 _EXAMPLE = st.builds(Example, thoughts=_TEXTS, moves=st.lists(_MOVE, max_size=3).map(tuple), visits=_COUNT,
                      value=_VALUE, q=_LIKELIHOOD)
 _LINE = st.builds(Line, thoughts=_TEXTS, logprobs=st.lists(_LIKELIHOOD, max_size=3).map(tuple), reward=_LIKELIHOOD,
-                  status=_TEXT, greedy=st.booleans(), lasts=st.lists(st.booleans(), max_size=3).map(tuple))
+                  status=_TEXT, greedy=st.booleans(), lasts=st.lists(st.booleans(), max_size=3).map(tuple),
+                  ids=st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=3).map(tuple), max_size=3).map(tuple))
 _VERDICT = st.builds(Verdict, status=st.sampled_from(Status), reward=_LIKELIHOOD, evidence=st.sampled_from(Evidence),
                      detail=_TEXT)
 ANY = st.builds(
@@ -73,13 +74,14 @@ ANY = st.builds(
 )
 
 
-def as_first_version(trajectories: Sequence[Trajectory]) -> pa.Buffer:
-    """A file of trajectories as version 1 wrote it, which did not know `last`."""
+def as_version(version: str, trajectories: Sequence[Trajectory]) -> pa.Buffer:
+    """A file of trajectories as version 1 wrote it, which knew no `last`, or version 2, which knew no `ids`."""
     rows = [schema.to_row(each) for each in trajectories]
     for row in rows:
         for nested in (*row["lines"], *(move for example in row["examples"] for move in example["moves"])):
-            nested.pop("lasts", None), nested.pop("last", None)
-    return schema.to_parquet(pa.Table.from_pylist(rows, schema=schema.SCHEMAS["1"]))
+            for unknown in ("lasts", "last", "ids") if version == "1" else ("ids",):
+                nested.pop(unknown, None)
+    return schema.to_parquet(pa.Table.from_pylist(rows, schema=schema.SCHEMAS[version]))
 
 
 def replaced(one: Trajectory, **changes: object) -> Trajectory:
