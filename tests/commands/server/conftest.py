@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -54,10 +55,13 @@ class Served:
         return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own}
 
     @property
-    def sockets(self) -> int:
-        """That the process has open."""
-        links = Path(f"/proc/{self.process.pid}/fd").iterdir()
-        return sum(os.readlink(link).startswith("socket:") for link in links)
+    def sockets(self) -> set[str]:
+        """That the process has open, by name: those of earlier tests may still be closing."""
+        found = set()
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.add(os.readlink(link))
+        return {name for name in found if name.startswith("socket:")}
 
     def gauge(self, name: str, key: str = "none") -> float:
         text = self.client(key).get(f"{self.url}/metrics", cast_to=str)
