@@ -7,6 +7,7 @@ on are padding.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -24,15 +25,35 @@ _C3, _C4, _C5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.flo
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled at its first call, for later processes too: beside this file, else where NUMBA_CACHE_DIR says or in the
-    user's cache folder. Where none of these can be written to, every process compiles for itself, a few seconds."""
+    """Compiled at its first call, for later processes too: kept where NUMBA_CACHE_DIR says, else beside this file, else
+    in the user's cache folder. Where nothing can be written, every process compiles for itself, a few seconds."""
     jit: Any = njit
     options: dict[str, Any] = {"fastmath": _FAST, "nogil": True, "error_model": "numpy"}
     try:
-        compiled: Callable[..., Any] = jit(cache=True, **options)(function)
+        compiled = jit(cache=True, **options)(function)
     except RuntimeError:
-        compiled = jit(**options)(function)
-    return compiled
+        return jit(**options)(function)  # type: ignore[no-any-return]
+    _forgive(compiled._cache)
+    return compiled  # type: ignore[no-any-return]
+
+
+def _forgive(cache: Any) -> None:
+    """What a crash or a full disk has left of the files is thrown away, and compiled anew."""
+    load, save = cache.load_overload, cache.save_overload
+
+    def load_overload(*wanted: Any) -> Any:
+        try:
+            return load(*wanted)
+        except Exception:  # of pickle, which raises anything
+            with contextlib.suppress(OSError):
+                cache.flush()
+            return None
+
+    def save_overload(*made: Any) -> None:
+        with contextlib.suppress(OSError):
+            save(*made)
+
+    cache.load_overload, cache.save_overload = load_overload, save_overload
 
 
 def _bits(typing: Any, bits: Any) -> Any:

@@ -89,6 +89,8 @@ class HostStep:
             worn: which of the N wear which adapters.
         """
         count = len(tokens)
+        if not 0 <= own.min() <= own.max() < self.kv.buffer.shape[4]:  # the kernels write where they are told
+            raise IndexError(f"positions {own.min()} to {own.max()} of slots that hold {self.kv.buffer.shape[4]}")
         x = torch.from_numpy(self._embeddings[tokens]) if self._embeddings is not None else self.fused.embed(
             torch.from_numpy(tokens)).float()
         x = padded(x, lined_up(count, self.fused.plan.least)) if self.fused.lines_up else x

@@ -128,6 +128,15 @@ def test_stems_are_as_if_they_were_in_every_slot(model: PreTrainedModel, whose: 
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("at", [-1, 128])
+def test_nothing_is_written_beyond_the_slots(at: int) -> None:
+    trunk = Trunk(MODELS["qwen2"](), None, 2)
+    assert trunk.kv.buffer.shape[4] == 128
+    with pytest.raises(IndexError):
+        trunk.forward(np.array([[1], [2]]), np.array([0, at]))
+
+
+@torch.inference_mode()
 def test_weights_stay_the_models_own(model: PreTrainedModel) -> None:
     """What is loaded into the model, in place or as new tensors, is what is computed with."""
     untyped: Any = model

@@ -107,6 +107,23 @@ def test_attention_to_stem_and_slot(stems: list[int]) -> None:
     assert not out[rows].any()
 
 
+CODE = """
+import numpy as np
+from policy.host import kernels
+out = np.empty((1, 2), dtype=np.float32)
+kernels.product(np.ones((1, 2), np.float32), np.ones((2, 2), np.float32), np.ones(0, np.float32), out)
+print(kernels.__file__, out, kernels.product.stats.cache_hits)
+"""
+
+
+def says(folder: Path, **environment: str) -> str:
+    ran = subprocess.run([sys.executable, "-c", CODE], cwd=folder, capture_output=True, text=True, check=False,
+                         env={"PATH": os.environ["PATH"], **environment})
+    assert ran.returncode == 0, ran.stderr
+    assert "[[2. 2.]]" in ran.stdout
+    return ran.stdout
+
+
 def test_where_nothing_can_be_kept_each_process_compiles_for_itself(tmp_path: Path) -> None:
     """A checkout that cannot be written to, of somebody without a home."""
     folder = tmp_path / "policy" / "host"
@@ -117,15 +134,26 @@ def test_where_nothing_can_be_kept_each_process_compiles_for_itself(tmp_path: Pa
     (folder / "__pycache__").touch()  # no folder can be made there
     home = tmp_path / "home"
     home.touch()
-    code = """
-import numpy as np
-from policy.host import kernels
-out = np.empty((1, 2), dtype=np.float32)
-kernels.product(np.ones((1, 2), np.float32), np.ones((2, 2), np.float32), np.ones(0, np.float32), out)
-print(kernels.__file__, out)
-"""
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_CACHE_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert str(tmp_path) in ran.stdout and "[[2. 2.]]" in ran.stdout
+    env = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    assert str(tmp_path) in says(tmp_path, **env)
+
+
+@pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
+@pytest.mark.parametrize("left", [0, 30])
+def test_what_a_crash_left_of_the_kept_files_is_thrown_away(kind: str, left: int, tmp_path: Path) -> None:
+    def hits() -> bool:
+        return "{}" not in says(ROOT, NUMBA_CACHE_DIR=str(tmp_path)).replace("Counter()", "{}")
+
+    assert not hits() and hits()
+    for file in tmp_path.rglob(kind):
+        os.truncate(file, left)
+    assert not hits() and hits()
+
+
+def test_a_folder_that_takes_nothing_more(tmp_path: Path) -> None:
+    """As on a full disk."""
+    says(ROOT, NUMBA_CACHE_DIR=str(tmp_path))
+    [folder] = [path for path in tmp_path.iterdir() if path.is_dir()]
+    shutil.rmtree(folder)
+    folder.touch()
+    says(ROOT, NUMBA_CACHE_DIR=str(tmp_path))
