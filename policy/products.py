@@ -63,7 +63,7 @@ class Joined:
             self._join()
         self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight) if plan.pack else self.weight
         self._least = plan.least
-        self.few = Few(self.weight, self.bias) if plan.least == FEW and self.weight.device.type == "cpu" else None
+        self.few = Few(self.weight, self.bias) if plan.least > 1 and Few.fits(self.weight) else None
 
     def __call__(self, x: Tensor) -> Tensor:
         """[N, in] -> [N, out]; in the precision of the weights, as numbers like x. See `lined_up` for N."""
@@ -88,6 +88,11 @@ class Few:
         self.bias: Floats = np.zeros(0, dtype=np.float32) if bias is None else bias.numpy()
         self._product = product
 
+    @staticmethod
+    def fits(weight: Tensor) -> bool:
+        """Is it one of these?"""
+        return weight.dtype == torch.float32 and weight.device.type == "cpu"
+
     def __call__(self, x: Tensor) -> Tensor:
         """[N, in] -> [N, out]."""
         out = x.new_empty(x.shape[0], self.weight.shape[0])
@@ -95,19 +100,31 @@ class Few:
         return out
 
 
-def few_of(layer: nn.Linear) -> Few | None:
-    """The product with few rows of a layer that is not joined to others: None where it is no faster."""
-    weight = layer.weight.data
-    small = weight.dtype == torch.float32 and weight.device.type == "cpu" and weight.numel() < LARGE
-    return Few(weight, None if layer.bias is None else layer.bias.data) if small and type(layer) is nn.Linear else None
+class Alone:
+    """The product of a layer that is not joined to others and not packed: the vocabulary's."""
 
+    def __init__(self, layer: nn.Linear) -> None:
+        self._layer, self._large = layer, False
+        self._few: Few | None = None
+        if type(layer) is not nn.Linear:
+            return
+        weight = layer.weight.data
+        if weight.numel() >= LARGE:
+            self._large = knows(weight)
+        elif Few.fits(weight):
+            self._few = Few(weight, None if layer.bias is None else layer.bias.data)
 
-def multiplied(x: Tensor, layer: nn.Linear) -> Tensor:
-    """[N, in] -> [N, out], of a layer that is not joined to others and not packed: a large vocabulary's."""
-    x, count = x.to(layer.weight.dtype), x.shape[0]
-    if type(layer) is not nn.Linear or layer.weight.numel() < LARGE or not knows(layer.weight):
-        return cast(Tensor, layer(x))
-    return _one(padded(x, lined_up(count)), layer.weight, layer.bias)[:count]
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        rows = x.reshape(-1, x.shape[-1])
+        if self._few is not None and len(rows) < FEW:
+            found = self._few(rows)
+        elif self._large:
+            weight = self._layer.weight
+            found = _one(padded(rows.to(weight.dtype), lined_up(len(rows))), weight, self._layer.bias)[: len(rows)]
+        else:
+            found = self._layer(rows.to(self._layer.weight.dtype))
+        return found.view(*x.shape[:-1], -1)
 
 
 def _one(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -17,7 +17,7 @@ from policy.gpu.static import StaticStep, checked
 from policy.gpu.transfers import Fetch, send
 from policy.kv import SlotCache, Stem
 from policy.lora import Lora, Worn, worn_by
-from policy.products import FEW, Few, few_of, multiplied
+from policy.products import Alone
 from policy.reading import CERTAIN, Likelihood
 from policy.value_head import ValueHead
 
@@ -64,7 +64,6 @@ class Trunk:
         self.fused = Fused(model, self.kv) if fits else None
         self.static: StaticStep | None = None
         self.host: HostStep | None = None
-        self._few: Few | None = None  # the head's product with few rows, where that is another
         self.check(model)
 
     @torch.inference_mode()
@@ -85,7 +84,7 @@ class Trunk:
         To be called again when its weights have changed. Raises BadPolicy, also for broken weights. Uses the first
         slots.
         """
-        self._few = few_of(self.head)
+        self._multiplied = Alone(self.head)
         self.static = self.host = None  # what was captured may read weights that are no longer the model's
         tokens = np.arange(min(CHECKED, self.context))[None, :] % self.vocabulary
         plain = model(torch.from_numpy(tokens).to(self.device)).logits[0, -1].float()
@@ -115,12 +114,6 @@ class Trunk:
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return self._multiplied(hidden).float()
-
-    def _multiplied(self, hidden: Tensor) -> Tensor:
-        """Hidden states [..., H] -> [..., V]."""
-        rows = hidden.reshape(-1, hidden.shape[-1])
-        found = self._few(rows) if self._few is not None and len(rows) < FEW else multiplied(rows, self.head)
-        return found.view(*hidden.shape[:-1], -1)
 
     def forward(
         self, tokens: NDArray[np.int64], starts: NDArray[np.int64], offsets: NDArray[np.int64] | None = None,

@@ -70,7 +70,7 @@ _float_of: Any = intrinsic(_bits)
 
 @_compiled
 def _exp(x):
-    """exp(x) for x <= 88, to 2 units in the last place; a loop of it runs in vectors, as one of libm's does not.
+    """exp(x) for x <= 88, to less than 1e-6 of it; a loop of it runs in vectors, as one of libm's does not.
 
     The polynomial is Cephes' expf (Moshier 1989).
     """

@@ -32,15 +32,15 @@ class HostStep:
 
     Attributes:
         widest: most tokens a row; attention of longer pieces is faster as products.
+        shape: key-value heads, queries that share each, and numbers of a head, D.
     """
 
     widest = 8
 
     def __init__(self, fused: Fused, kv: SlotCache) -> None:
         self.fused, self.kv = fused, kv
-        first = fused.layers[0]
-        _, _, _, self._kv_heads, _, self._dim = kv.buffer.shape
-        self._group = first.heads // self._kv_heads
+        _, _, _, kv_heads, _, dim = kv.buffer.shape
+        self.shape = kv_heads, fused.layers[0].heads // kv_heads, dim
         before, middle = ([_numbers(norm.weight) for norm in norms]
                           for norms in zip(*(layer.norms for layer in fused.layers), strict=True))
         self._first = before[0]
@@ -52,8 +52,8 @@ class HostStep:
         embeddings = fused.embed.weight.detach()
         self._embeddings = embeddings.numpy() if embeddings.dtype == torch.float32 else None
         self._eps = np.float32(fused.norm.variance_epsilon)
-        self._scale = np.float32(1 / math.sqrt(self._dim))
-        self._turns = np.zeros((2, 0, self._dim // 2), dtype=np.float32)
+        self._scale = np.float32(1 / math.sqrt(dim))
+        self._turns = np.zeros((2, 0, dim // 2), dtype=np.float32)
 
     def forward(
         self, tokens: NDArray[np.int64], starts: NDArray[np.int64], own: NDArray[np.int64],
@@ -139,7 +139,7 @@ class _Attention:
         self, step: HostStep, count: int, rows: int, own: NDArray[np.int64], slots: NDArray[np.int64],
         stems: Sequence[tuple[Stem, Tensor | None]],
     ) -> None:  # fmt: skip
-        heads, group, dim = step._kv_heads, step._group, step._dim
+        heads, group, dim = step.shape
         self._own, self._slots, self._stems = own, slots, stems
         self.queries = torch.empty(heads, count, group, dim)
         self._weights: Floats = np.empty((heads, count, group, int(own.max()) + 1), dtype=np.float32)

@@ -15,10 +15,10 @@ from policy.products import (
     FEW_BFLOAT16,
     LARGE,
     PACKED,
+    Alone,
     Joined,
     Plan,
     lined_up,
-    multiplied,
     padded,
     planned,
 )
@@ -57,7 +57,7 @@ def test_the_logits_of_large_vocabularies() -> None:
         for rows in (1, 5, 70):
             x = torch.randn(rows, 64)
             with torch.inference_mode():
-                found = multiplied(x, layer)
+                found = Alone(layer)(x)
                 assert found.shape == (rows, width)
                 assert torch.allclose(found, layer(x), atol=1e-4)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,15 +49,8 @@ def domain(tmp_path_factory: pytest.TempPathFactory) -> QuestionAnswers:
 
 @pytest.fixture(scope="module")
 def play(model: Path, domain: QuestionAnswers, tmp_path_factory: pytest.TempPathFactory) -> Play:
-    made: dict[str, list[Trajectory]] = {}
-
-    def of(name: str) -> list[Trajectory]:
-        if name not in made:
-            store = Store(str(tmp_path_factory.mktemp("store") / name))
-            made[name] = chatting.play(model, domain, WRITINGS[name], store)
-        return made[name]
-
-    return of
+    folder = tmp_path_factory.mktemp("stores")
+    return cache(lambda name: chatting.play(model, domain, WRITINGS[name], Store(str(folder / name))))
 
 
 def distinct(played: Sequence[Trajectory]) -> list[Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,16 +37,10 @@ def domain(tmp_path_factory: pytest.TempPathFactory) -> QuestionAnswers:
 
 @pytest.fixture(scope="module")
 def play(model: Path, domain: QuestionAnswers, tmp_path_factory: pytest.TempPathFactory) -> Play:
-    made: dict[str, list[Trajectory]] = {}
-
-    def of(step: str) -> list[Trajectory]:
-        """As trajectories without the tokens that were drawn, which would tell the ends too."""
-        if step not in made:
-            store = Store(str(tmp_path_factory.mktemp("store") / step))
-            made[step] = without("ids", chatting.play(model, domain, Writing(step=step), store))
-        return made[step]
-
-    return of
+    """As trajectories without the tokens that were drawn, which would tell the ends too."""
+    folder = tmp_path_factory.mktemp("stores")
+    return cache(lambda step: without("ids", chatting.play(
+        model, domain, Writing(step=step), Store(str(folder / step)))))
 
 
 @pytest.mark.parametrize("step", STEPS)
