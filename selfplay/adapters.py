@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import io
 import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from policy.base import Adaptable, BadPolicy, Policy
+from selfplay.files import lock
 
-KEPT = 8  # adapters in a cache; those unpacked longest ago go first
+KEPT = 8  # adapters in a cache; those asked for longest ago go first
 
 
 def pack(folder: str | Path) -> bytes:
@@ -59,7 +61,6 @@ def unpack(packed: bytes, cache: Path) -> Path:
                 raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
-        _forget(cache)
     return folder
 
 
@@ -68,9 +69,15 @@ def cached(key: str, cache: Path) -> Path | None:
     folder = cache / key
     if not folder.is_dir():
         return None
-    if content_key(pack(folder)) != key:
-        shutil.rmtree(folder)
+    try:
+        intact = content_key(pack(folder)) == key
+    except BadPolicy:  # it is empty: whoever removed it was killed
+        intact = False
+    if not intact:
+        with suppress(FileNotFoundError):  # another process may do the same
+            shutil.rmtree(folder)
         return None
+    os.utime(folder)
     return folder
 
 
@@ -84,10 +91,23 @@ def node_cache() -> Path:
     return cache
 
 
+@contextmanager
+def _locked(cache: Path, how: int) -> Iterator[bool]:
+    """Tells whether the lock on a cache is held. The kernel lets go of it however this process ends."""
+    handle = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield lock(handle, how) is True
+    finally:
+        os.close(handle)
+
+
 def _forget(cache: Path) -> None:
-    folders = sorted((f for f in cache.iterdir() if not f.name.startswith(".")), key=lambda f: f.lstat().st_mtime)
-    for folder in folders[:-KEPT]:
-        shutil.rmtree(folder, ignore_errors=True)  # another process may do the same
+    """Keep the latest, and no parts of those killed; not now, if somebody is loading: the next one sees to it."""
+    with _locked(cache, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+        folders = sorted(cache.iterdir(), key=lambda folder: folder.lstat().st_mtime) if alone else []
+        parts = [folder for folder in folders if folder.name.startswith(".")]
+        for folder in (*parts, *[folder for folder in folders if folder not in parts][:-KEPT]):
+            shutil.rmtree(folder)
 
 
 def wear(policy: Policy, folder: str | None) -> None:
@@ -110,9 +130,16 @@ class Parcel:
     box: tuple[Any]
 
 
-async def delivered(parcel: Parcel, cache: Path) -> Path:
-    """A parcel's adapter as a folder of a cache; its bytes are asked for if it is not there."""
-    return cached(parcel.key, cache) or unpack(await parcel.box[0], cache)
+@asynccontextmanager
+async def delivered(parcel: Parcel, cache: Path) -> AsyncIterator[Path]:
+    """A parcel's adapter as a folder of a cache, which no process removes while this context lasts: time to load it.
+
+    Its bytes are asked for if it is not there.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache, fcntl.LOCK_SH):
+        yield cached(parcel.key, cache) or unpack(await parcel.box[0], cache)
+    _forget(cache)
 
 
 class Wardrobe:

@@ -170,7 +170,7 @@ class LocalFolder(Folder):
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             with os.fdopen(handle, "wb") as file:
-                _lock(handle, fcntl.LOCK_EX)  # tells sweepers that its writer lives
+                lock(handle, fcntl.LOCK_EX)  # tells sweepers that its writer lives
                 file.write(content)
                 file.flush()
                 os.fsync(handle)
@@ -197,7 +197,7 @@ class LocalFolder(Folder):
         with self._told("clean", name), suppress(FileNotFoundError):
             handle = os.open(self._at(name), os.O_WRONLY)
             try:
-                locked = _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locked = lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if locked:
                     os.unlink(self._at(name))
                 elif locked is None:
@@ -258,8 +258,8 @@ def _part_of(name: str) -> str:
     return f"{folder}/.{last}.{uuid4().hex[:12]}{PART}"
 
 
-def _lock(handle: int, how: int) -> bool | None:
-    """True: locked. False: somebody else holds it. None: this file system knows no locks."""
+def lock(handle: int, how: int) -> bool | None:
+    """See flock(2). True: locked. False: somebody else holds it. None: this file system knows no locks."""
     try:
         fcntl.flock(handle, how)
     except BlockingIOError:

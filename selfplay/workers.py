@@ -157,7 +157,7 @@ class ReplicaWorker(PlayingWorker):
         return self.factory.policy()
 
     async def dress(self, player: Player, parcel: Parcel | None) -> None:
-        player.load_adapter(None if parcel is None else str(await delivered(parcel, node_cache())))
+        await _load(player, parcel)
 
 
 class SharingWorker(PlayingWorker):
@@ -227,7 +227,14 @@ class PolicyServer:
         return self._host
 
     async def _dress(self, parcel: Parcel | None) -> None:
-        self._ready().load_adapter(None if parcel is None else str(await delivered(parcel, node_cache())))
+        await _load(self._ready(), parcel)
+
+
+async def _load(wearer: Player | Host, parcel: Parcel | None) -> None:
+    if parcel is None:
+        return wearer.load_adapter(None)
+    async with delivered(parcel, node_cache()) as folder:
+        wearer.load_adapter(str(folder))
 
 
 def pin_threads(threads: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
-from collections.abc import Awaitable
+import random
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -54,29 +56,90 @@ def test_a_damaged_folder_of_a_cache_is_thrown_away(tmp_path: Path) -> None:
     assert (unpack(packed, tmp_path / "cache") / "a").read_bytes() == b"1"
 
 
-def test_a_cache_keeps_the_latest(tmp_path: Path) -> None:
-    there = []
-    for number in range(KEPT + 3):
-        there.append(unpack(pack(folder(tmp_path / str(number), a=bytes([number]))), tmp_path / "cache"))
-        os.utime(there[-1], (number, number))
-    assert [path.is_dir() for path in there] == [False] * 3 + [True] * KEPT
+class Box:
+    """Gives bytes, and counts how often."""
+
+    def __init__(self, packed: bytes) -> None:
+        self.asked = 0
+        self._packed = packed
+
+    def __await__(self) -> Generator[None, None, bytes]:
+        self.asked += 1
+        yield from asyncio.sleep(0).__await__()
+        return self._packed
+
+
+def parcel(path: Path, content: bytes) -> Parcel:
+    packed = pack(folder(path / content.hex(), a=content))
+    return Parcel(content_key(packed), (Box(packed),))
+
+
+async def through(parcel: Parcel, cache: Path) -> Path:
+    async with delivered(parcel, cache) as there:
+        assert (there / "a").exists()
+        return there
+
+
+async def test_a_cache_keeps_what_was_asked_for_last(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    parcels = [parcel(tmp_path, bytes([number])) for number in range(KEPT + 1)]
+    for number, each in enumerate(parcels[:-1]):
+        os.utime(await through(each, cache), (number, number))
+    await through(parcels[0], cache)
+    await through(parcels[-1], cache)
+    assert {path.name for path in cache.iterdir()} == {each.key for each in (parcels[0], *parcels[2:])}
+
+
+async def test_nothing_is_taken_from_who_loads(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    parcels = [parcel(tmp_path, bytes([number])) for number in range(2 * KEPT)]
+    async with delivered(parcels[0], cache) as first:
+        os.utime(first, (1, 1))
+        for each in parcels[1:]:
+            await through(each, cache)
+        assert (first / "a").read_bytes() == bytes([0])
+    assert len(list(cache.iterdir())) == KEPT
+
+
+def load_many(folder: Path, seed: int) -> int:
+    """A process among others that share a cache: how often it loaded what it asked for."""
+    draw = random.Random(seed)
+
+    async def load() -> int:
+        loaded = 0
+        for _ in range(60):
+            packed = pack(folder / f"{draw.randrange(3 * KEPT):02x}")
+            async with delivered(Parcel(content_key(packed), (Box(packed),)), folder / "cache") as there:
+                loaded += pack(there) == packed
+        return loaded
+
+    return asyncio.run(load())
+
+
+def test_processes_share_a_cache(tmp_path: Path) -> None:
+    for number in range(3 * KEPT):
+        parcel(tmp_path, bytes([number]))
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        assert pool.starmap(load_many, [(tmp_path, seed) for seed in range(6)]) == [60] * 6
+    asyncio.run(through(parcel(tmp_path, b"the last one finds nobody there"), tmp_path / "cache"))
+    assert len(list((tmp_path / "cache").iterdir())) == KEPT
+
+
+@pytest.mark.parametrize("left", ["half", "nothing"])
+async def test_what_was_killed_leaves_no_harm(tmp_path: Path, left: str) -> None:
+    """Those who unpacked leave a part, those who removed an empty folder or one with a file too few."""
+    cache = tmp_path / "cache"
+    packed = pack(folder(tmp_path / "one", a=b"1", b=b"2"))
+    folder(cache / ".part", a=b"1")
+    folder(cache / content_key(packed), **({"a": b"1"} if left == "half" else {}))
+    there = await through(Parcel(content_key(packed), (Box(packed),)), cache)
+    assert pack(there) == packed and list(cache.iterdir()) == [there]
 
 
 async def test_bytes_are_asked_for_once(tmp_path: Path) -> None:
-    packed = pack(folder(tmp_path / "one", a=b"1"))
-    asked = 0
-
-    class Box:
-        def __await__(self):  # type: ignore[no-untyped-def]
-            nonlocal asked
-            asked += 1
-            yield from asyncio.sleep(0).__await__()
-            return packed
-
-    box: Awaitable[bytes] = Box()
-    parcel = Parcel(content_key(packed), (box,))
-    first = await delivered(parcel, tmp_path / "cache")
-    assert await delivered(parcel, tmp_path / "cache") == first and asked == 1
+    one = parcel(tmp_path, b"1")
+    assert await through(one, tmp_path / "cache") == await through(one, tmp_path / "cache")
+    assert one.box[0].asked == 1
 
 
 async def test_all_who_play_wear_the_same() -> None:
