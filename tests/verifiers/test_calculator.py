@@ -65,7 +65,7 @@ def test_a_call_that_fails_writes_a_short_text(call: str) -> None:
 
 @pytest.mark.parametrize("thought", ["<<" * 500_000, "<<1=" * 200_000, "<<1=1>>" * 20_000 + "<<2=", "=" * 1_000_000,
                                      "<<" + "1+" * 500_000 + "1=", "<<1" * 300_000 + "="])
-@pytest.mark.timeout(5)
+@pytest.mark.timeout(30)
 def test_long_thoughts_take_no_time(thought: str) -> None:
     completed(thought)
 
