@@ -38,6 +38,9 @@ class Drawing:
         count: [slots], tokens of the thought so far.
     """
 
+    on_host = True
+    """Are log-probabilities in the host's memory?"""
+
     def __init__(self, slots: int, longest: int, vocabulary: int, temperature: float, newline: int | None) -> None:
         self.temperature, self._newline = temperature, newline
         self.mode = np.zeros(slots, dtype=np.int8)
@@ -54,6 +57,11 @@ class Drawing:
         self._logprobs = np.zeros((slots, longest, width), dtype=np.float32)
         self._ids = None if width == vocabulary else np.zeros((slots, longest, width), dtype=np.int32)
         self._each = [array for array in vars(self).values() if isinstance(array, np.ndarray)]
+        if self._ids is None and self.on_host:
+            from policy.host.draws import walk  # slow to import
+
+            self._compiled = walk
+            self._walk(np.empty(0, dtype=np.intp), np.empty((0, width), dtype=np.float32))  # compiles it
 
     def seat(self, row: Row) -> None:
         """A row has got its slot."""
@@ -94,16 +102,20 @@ class Drawing:
         return tokens
 
     def _walk(self, slots: NDArray[np.intp], logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Find the next token of each walk, and note what its siblings can be found from."""
+        if self._ids is None:
+            tokens = np.empty(len(slots), dtype=np.int64)
+            self._compiled(np.ascontiguousarray(logprobs), slots, self.count, self._key, self._total, self._least,
+                           self._perturbed, tokens, self._logprobs, self._totals, self._leasts, self._keys,
+                           self._seconds)
+            return tokens
         ids, kept = candidates(logprobs)
         best = two_best(kept, ids, self._total[slots], self._perturbed[slots], self._key[slots])
-        rows = np.arange(len(slots))
-        tokens = best.column if ids is None else ids[rows, best.column]
-        gained = kept[rows, best.column].astype(np.float64)
-        if ids is not None:  # of many, only those that may ever be wanted are kept
-            widest = best.widest()
-            kept, ids = np.take_along_axis(kept, widest, 1), np.take_along_axis(ids, widest, 1)
-        self._walked(slots, gained, best.second, best.keys, kept, ids)
-        return tokens
+        assert ids is not None  # so it is for those vocabularies that are not small
+        rows, widest = np.arange(len(slots)), best.widest()  # the others are never wanted
+        self._walked(slots, kept[rows, best.column].astype(np.float64), best.second, best.keys,
+                     np.take_along_axis(kept, widest, 1), np.take_along_axis(ids, widest, 1))
+        return ids[rows, best.column]
 
     def _walked(
         self, slots: NDArray[np.intp], gained: NDArray[np.float64], second: NDArray[np.float64],

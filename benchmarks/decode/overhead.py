@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.decode.models import SHAPES, write
 from benchmarks.decode.sweeps import Row
+from commands.compose import settle_garbage
 from policy.base import Sampling, Thought
 from policy.budget import Budget, Meter
 from policy.transformer import Transformer
@@ -98,6 +99,7 @@ def _share(name: str, folder: Path, rounds: int) -> Row:
     clock = Clock(policy.decoder.scheduler.trunk)
     domain = Countdown(name="countdown6", counts=[6], low=1, high=13, target_low=10, target_high=100)
     problems = iter(domain.problems("validation", 0))
+    settle_garbage()  # as `solve` does
     shares = []
     for number in range(rounds + 1):
         clock.seconds, clock.rows, clock.passes = 0.0, 0, 0

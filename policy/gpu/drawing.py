@@ -22,6 +22,8 @@ class DeviceDrawing(Drawing):
     each new walk; along with the tokens they are some 300 bytes a row.
     """
 
+    on_host = False
+
     def draw(self, slots: NDArray[np.intp], logprobs: Tensor) -> NDArray[np.int64]:
         """See Drawing.draw. The one wait for the device in a step."""
         mode = self.mode[slots]

@@ -7,82 +7,14 @@ on are padding.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
 
-# Sums in any order, so that they run in vectors; but numbers that are none stay what they are.
-_FAST = {"reassoc", "contract", "arcp", "nsz"}
-_LOG2E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
-_LEAST = np.float32(-87.0)
-_HALF, _ONE = np.float32(0.5), np.float32(1)
-_C0, _C1, _C2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
-_C3, _C4, _C5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
+from policy.host.compiling import compiled, exp
+
+_ONE = np.float32(1)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled at its first call, for later processes too: kept where NUMBA_CACHE_DIR says, else beside this file, else
-    in the user's cache folder. Where nothing can be written, every process compiles for itself, a few seconds."""
-    jit: Any = njit
-    options: dict[str, Any] = {"fastmath": _FAST, "nogil": True, "error_model": "numpy"}
-    try:
-        compiled = jit(cache=True, **options)(function)
-    except RuntimeError:
-        return jit(**options)(function)  # type: ignore[no-any-return]
-    _forgive(compiled._cache)
-    return compiled  # type: ignore[no-any-return]
-
-
-def _forgive(cache: Any) -> None:
-    """What a crash or a full disk has left of the files is thrown away, and compiled anew."""
-    load, save = cache.load_overload, cache.save_overload
-
-    def load_overload(*wanted: Any) -> Any:
-        try:
-            return load(*wanted)
-        except Exception:  # of pickle, which raises anything
-            with contextlib.suppress(OSError):
-                cache.flush()
-            return None
-
-    def save_overload(*made: Any) -> None:
-        with contextlib.suppress(OSError):
-            save(*made)
-
-    cache.load_overload, cache.save_overload = load_overload, save_overload
-
-
-def _bits(typing: Any, bits: Any) -> Any:
-    """The float32 of these bits."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
-
-    return types.float32(types.int32), generate
-
-
-_float_of: Any = intrinsic(_bits)
-
-
-@_compiled
-def _exp(x):
-    """exp(x) for x <= 88, to less than 1e-6 of it; a loop of it runs in vectors, as one of libm's does not.
-
-    The polynomial is Cephes' expf (Moshier 1989).
-    """
-    x = max(x, _LEAST)
-    n = np.floor(x * _LOG2E + _HALF)
-    x = x - n * _LN2_HIGH - n * _LN2_LOW
-    y = ((((_C0 * x + _C1) * x + _C2) * x + _C3) * x + _C4) * x + _C5
-    y = y * x * x + x + _ONE
-    return y * _float_of((np.int32(n) + np.int32(127)) << np.int32(23))
-
-
-@_compiled
+@compiled
 def product(x, weight, bias, out):
     """out [N, O] = x [N, I] times the transpose of weight [O, I], plus bias [O], or [0] for none; for few rows."""
     rows, width = x.shape
@@ -110,7 +42,7 @@ def product(x, weight, bias, out):
                 out[row, o] += bias[o]
 
 
-@_compiled
+@compiled
 def normed(x, weight, eps, out):
     """out [M, H] = root mean square normalisation of x [M, H]."""
     rows, width = x.shape
@@ -123,7 +55,7 @@ def normed(x, weight, eps, out):
             out[row, i] = x[row, i] * scale * weight[i]
 
 
-@_compiled
+@compiled
 def added(x, more, weight, eps, out):
     """x [M, H] += more; out [M, H] = its normalisation."""
     rows, width = x.shape
@@ -138,7 +70,7 @@ def added(x, more, weight, eps, out):
             out[row, i] = x[row, i] * scale * weight[i]
 
 
-@_compiled
+@compiled
 def _turn(vector, weight, eps, cos, sin, scale, out):
     """out [D] = scale times the rotation of a head's vector [D], normalised first where there is a weight."""
     half = cos.shape[0]
@@ -154,7 +86,7 @@ def _turn(vector, weight, eps, cos, sin, scale, out):
         out[i + half] = (vector[i + half] * cos[i] + vector[i] * sin[i]) * scale
 
 
-@_compiled
+@compiled
 def turned(drawn, turns, at, own, slots, norms, eps, scale, queries, held):
     """Rotate queries and keys by their positions (RoPE, Su et al. 2021); keys and values go to where rows hold theirs.
 
@@ -182,7 +114,7 @@ def turned(drawn, turns, at, own, slots, norms, eps, scale, queries, held):
                 held[1, slots[row], head, own[row], i] = drawn[row, first + i]
 
 
-@_compiled
+@compiled
 def weighed(queries, held, own, slots, stem_scores, stem_lengths, weights):
     """Softmax over what rows share and what they hold.
 
@@ -213,10 +145,10 @@ def weighed(queries, held, own, slots, stem_scores, stem_lengths, weights):
                     greatest = max(greatest, theirs[at])
                 total = np.float32(0)
                 for at in range(seen):
-                    mine[at] = _exp(mine[at] - greatest)
+                    mine[at] = exp(mine[at] - greatest)
                     total += mine[at]
                 for at in range(shared):
-                    theirs[at] = _exp(theirs[at] - greatest)
+                    theirs[at] = exp(theirs[at] - greatest)
                     total += theirs[at]
                 factor = _ONE / total
                 for at in range(seen):
@@ -227,7 +159,7 @@ def weighed(queries, held, own, slots, stem_scores, stem_lengths, weights):
                     theirs[at] = np.float32(0)
 
 
-@_compiled
+@compiled
 def gathered(weights, held, own, slots, shared, out):
     """out [M, heads D] = what rows find in their slots by these weights, plus `shared` [kv heads, N, group, D] (or
     [.., 0, ..]: nothing). See weighed."""
@@ -250,17 +182,17 @@ def gathered(weights, held, own, slots, shared, out):
                         found[i] += weight * value[i]
 
 
-@_compiled
+@compiled
 def gated(raised, out):
     """out [M, I] = silu(gate) times the rest of raised [M, 2 I], whose first half is the gate."""
     rows, width = out.shape
     for row in range(rows):
         for i in range(width):
             gate = raised[row, i]
-            out[row, i] = gate / (_ONE + _exp(min(-gate, np.float32(88)))) * raised[row, i + width]
+            out[row, i] = gate / (_ONE + exp(min(-gate, np.float32(88)))) * raised[row, i + width]
 
 
-@_compiled
+@compiled
 def layer(x, entering, products, norms, head_norms, turns, at, own, slots, eps, scale, held):
     """A whole layer for few rows that share nothing: x [N, H] += what it makes of `entering` [N, H].
 
