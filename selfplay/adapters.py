@@ -19,6 +19,7 @@ from typing import Any
 from policy.base import Adaptable, BadPolicy, Policy
 from selfplay.files import lock
 
+_UNKNOWN = ""  # no key
 KEPT = 8  # adapters in a cache; those asked for longest ago go first
 
 
@@ -47,37 +48,30 @@ def content_key(packed: bytes) -> str:
 
 
 def unpack(packed: bytes, cache: Path) -> Path:
-    """The adapter as a folder of a cache, named by its key; at once if it is there already."""
-    folder = cache / content_key(packed)
-    if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".", dir=cache))
-        try:
-            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-                archive.extractall(part, filter="data")
-            part.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster
-                raise
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    return folder
+    """The adapter as a folder of a cache, named by its key; or by another name, where a damaged one has that."""
+    cache.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=".", dir=cache))
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(part, filter="data")
+    key = content_key(packed)
+    try:
+        return part.rename(cache / key)
+    except OSError:  # there is one: it is damaged, or another process was faster
+        if (folder := cached(key, cache)) is None:
+            return part
+        shutil.rmtree(part, ignore_errors=True)
+        return folder
 
 
 def cached(key: str, cache: Path) -> Path | None:
-    """The folder of a cache with exactly this content, if there is one; a damaged one is thrown away."""
+    """The folder of a cache with exactly this content, if there is one."""
     folder = cache / key
-    if not folder.is_dir():
-        return None
     try:
-        intact = content_key(pack(folder)) == key
-    except BadPolicy:  # it is empty: whoever removed it was killed
-        intact = False
-    if not intact:
-        with suppress(FileNotFoundError):  # another process may do the same
-            shutil.rmtree(folder)
+        if content_key(pack(folder)) != key:
+            return None
+        os.utime(folder)
+    except (BadPolicy, OSError):  # it is not there, empty, or cannot be read
         return None
-    os.utime(folder)
     return folder
 
 
@@ -92,22 +86,27 @@ def node_cache() -> Path:
 
 
 @contextmanager
-def _locked(cache: Path, how: int) -> Iterator[bool]:
-    """Tells whether the lock on a cache is held. The kernel lets go of it however this process ends."""
+def _opened(cache: Path) -> Iterator[int]:
+    """To be locked. The kernel lets go of a lock however this process ends."""
     handle = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield lock(handle, how) is True
+        yield handle
     finally:
         os.close(handle)
 
 
-def _forget(cache: Path) -> None:
-    """Keep the latest, and no parts of those killed; not now, if somebody is loading: the next one sees to it."""
-    with _locked(cache, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
-        folders = sorted(cache.iterdir(), key=lambda folder: folder.lstat().st_mtime) if alone else []
-        parts = [folder for folder in folders if folder.name.startswith(".")]
-        for folder in (*parts, *[folder for folder in folders if folder not in parts][:-KEPT]):
-            shutil.rmtree(folder)
+def _forget(cache: Path, damaged: str | None) -> None:
+    """Keep the latest, but not one that is damaged, nor parts of those who were killed.
+
+    Not while anybody loads: the next one sees to it. Nor where a file system knows no locks.
+    """
+    with suppress(OSError), _opened(cache) as handle:  # who has loaded need not know of troubles here
+        if not lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return
+        folders = sorted(cache.iterdir(), key=lambda folder: folder.lstat().st_mtime)
+        useless = [folder for folder in folders if folder.name.startswith(".") or folder.name == damaged]
+        for folder in (*useless, *[folder for folder in folders if folder not in useless][:-KEPT]):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def wear(policy: Policy, folder: str | None) -> None:
@@ -137,9 +136,12 @@ async def delivered(parcel: Parcel, cache: Path) -> AsyncIterator[Path]:
     Its bytes are asked for if it is not there.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache, fcntl.LOCK_SH):
-        yield cached(parcel.key, cache) or unpack(await parcel.box[0], cache)
-    _forget(cache)
+    with _opened(cache) as handle:
+        while lock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB) is False:  # somebody forgets
+            await asyncio.sleep(0.01)
+        folder = cached(parcel.key, cache) or unpack(await parcel.box[0], cache)
+        yield folder
+    _forget(cache, None if folder.name == parcel.key else parcel.key)
 
 
 class Wardrobe:
@@ -165,6 +167,7 @@ class Wardrobe:
         async with self._changed:
             await self._changed.wait_for(lambda: self._worn == key or not self.guests)
             if self._worn != key:
+                self._worn = _UNKNOWN  # if that fails
                 await self._load(parcel)
                 self._worn = key
             self.guests += 1

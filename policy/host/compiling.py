@@ -38,9 +38,13 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _check(cache: Any) -> None:
     """What a crash or a full disk has left of the files is thrown away, and compiled anew.
 
-    And what was made with another version of this file: numba looks only at the one that a function stands in.
+    And what was made of other sources. Numba looks only at the file that a function stands in, and its index, which is
+    written first, may name a file of before: now names say what they were made of.
     """
-    cache._cache_file._source_stamp = cache._cache_file._source_stamp, _HERE
+    files = cache._cache_file
+    made_of = hashlib.blake2b(repr((files._source_stamp, _HERE)).encode(), digest_size=8).hexdigest()
+    files._source_stamp = made_of
+    files._data_name_pattern = files._data_name_pattern.replace(".{number", f".{made_of}.{{number")
     load, save = cache.load_overload, cache.save_overload
 
     def load_overload(*wanted: Any) -> Any:

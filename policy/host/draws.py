@@ -74,4 +74,4 @@ def walk(logprobs, slots, count, key, total, least, perturbed, tokens, kept, tot
         seconds[slot, at] = _conditioned(second, first, perturbed[slot])
         tokens[row] = best
         key[slot] = _mix(word_of_best ^ _CHILD)
-        total[slot], least[slot] = sum_before + gained, min(least[slot], gained)
+        total[slot], least[slot] = sum_before + gained, np.minimum(least[slot], gained)

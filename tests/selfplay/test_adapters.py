@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import multiprocessing
 import os
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -47,13 +48,6 @@ def test_no_adapter_at_all(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadPolicy, match="there is no adapter in"):
         pack(tmp_path / name)
-
-
-def test_a_damaged_folder_of_a_cache_is_thrown_away(tmp_path: Path) -> None:
-    packed = pack(folder(tmp_path / "one", a=b"1"))
-    (unpack(packed, tmp_path / "cache") / "a").write_bytes(b"2")
-    assert cached(content_key(packed), tmp_path / "cache") is None
-    assert (unpack(packed, tmp_path / "cache") / "a").read_bytes() == b"1"
 
 
 class Box:
@@ -118,11 +112,47 @@ def load_many(folder: Path, seed: int) -> int:
 
 def test_processes_share_a_cache(tmp_path: Path) -> None:
     for number in range(3 * KEPT):
-        parcel(tmp_path, bytes([number]))
+        one = parcel(tmp_path, bytes([number]))
+        if number % 2:
+            folder(tmp_path / "cache" / one.key, damaged=b"x")
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         assert pool.starmap(load_many, [(tmp_path, seed) for seed in range(6)]) == [60] * 6
     asyncio.run(through(parcel(tmp_path, b"the last one finds nobody there"), tmp_path / "cache"))
     assert len(list((tmp_path / "cache").iterdir())) == KEPT
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.write_bytes(b"2"), Path.unlink])
+async def test_a_damaged_folder_is_replaced_when_nobody_loads(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    cache, one = tmp_path / "cache", parcel(tmp_path, b"1")
+    folder(cache / one.key, a=b"1", other=b"2")
+    damage(cache / one.key / "a")
+    async with delivered(one, cache) as first, delivered(one, cache) as second:
+        assert len({first, second, cache / one.key}) == 3
+        assert (first / "a").read_bytes() == (second / "a").read_bytes() == b"1"
+    assert not list(cache.iterdir())
+    assert await through(one, cache) == cache / one.key and list(cache.iterdir()) == [cache / one.key]
+
+
+async def test_a_lock_is_waited_for_while_others_work(tmp_path: Path) -> None:
+    cache, one = tmp_path / "cache", parcel(tmp_path, b"1")
+    cache.mkdir()
+    handle = os.open(cache, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await through(one, cache)
+    os.close(handle)
+    assert await through(one, cache) == cache / one.key
+
+
+async def test_what_cannot_be_forgotten_is_no_trouble_of_who_loads(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    folder(cache, **{".DS_Store": b"x", "stray": b"x"})
+    for number in range(KEPT + 2):
+        await through(parcel(tmp_path, bytes([number])), cache)
+    assert len([each for each in cache.iterdir() if each.is_dir()]) <= KEPT
 
 
 @pytest.mark.parametrize("left", ["half", "nothing"])
@@ -132,7 +162,9 @@ async def test_what_was_killed_leaves_no_harm(tmp_path: Path, left: str) -> None
     packed = pack(folder(tmp_path / "one", a=b"1", b=b"2"))
     folder(cache / ".part", a=b"1")
     folder(cache / content_key(packed), **({"a": b"1"} if left == "half" else {}))
-    there = await through(Parcel(content_key(packed), (Box(packed),)), cache)
+    one = Parcel(content_key(packed), (Box(packed),))
+    await through(one, cache)
+    there = await through(one, cache)
     assert pack(there) == packed and list(cache.iterdir()) == [there]
 
 
@@ -169,4 +201,6 @@ async def test_all_who_play_wear_the_same() -> None:
     with pytest.raises(BadPolicy):
         await play("bad", 1)
     assert wardrobe.guests == 0 and worn == before
+    changes = len(log)
     await play(before, 1)
+    assert log[changes:] == [before]  # for all that is known, the bad one might have been on

@@ -62,13 +62,18 @@ def test_what_a_crash_left_of_the_kept_files_is_thrown_away(kind: str, left: int
 
 
 def test_what_another_version_made_is_compiled_anew(tmp_path: Path) -> None:
-    """Also where only a function that others use has changed."""
+    """Also where only a function that others use has changed, and where a crash leaves an index without its files."""
     folder, cache = copied(tmp_path), tmp_path / "cache"
     assert not hits(tmp_path, cache) and hits(tmp_path, cache)
     for name in ("compiling.py", "kernels.py"):
         with (folder / name).open("a") as file:
             file.write("# changed\n")
+        before = set(cache.rglob("*.nbc"))
         assert not hits(tmp_path, cache) and hits(tmp_path, cache)
+        made = set(cache.rglob("*.nbc")) - before
+        for one in made:
+            one.unlink()
+        assert made and not hits(tmp_path, cache)
 
 
 def test_a_folder_that_takes_nothing_more(tmp_path: Path) -> None:
