@@ -16,7 +16,7 @@ from policy.drawing import Drawing, Mode
 from policy.gpu.transfers import send
 from policy.kv import Stem
 from policy.lora import Worn, worn_by
-from policy.prefix_cache import PrefixCache
+from policy.prefix_cache import PrefixCache, shared
 from policy.reading import Reading
 from policy.rows import Name, Row
 from policy.trunk import Trunk
@@ -45,6 +45,7 @@ class Batch:
         self.drafts = Drafts(trunk.slots, speculate)
         self.rows: list[Row] = []
         self.waiting: deque[Row] = deque()
+        self._reading: dict[Row, list[Row]] = {}  # those that prime, and who waits for one to use what it has read
         self._leaving = False  # is there a row that has gone and still has its slot?
         self._next_token = np.zeros(trunk.slots, dtype=np.int64)
         self._fed = np.zeros(trunk.slots, dtype=np.int64)
@@ -60,10 +61,34 @@ class Batch:
         return bool(self.rows or self.waiting)
 
     def add(self, row: Row) -> None:
-        self.waiting.append(row)
         self._prompts[row.problem] += 1
         if row.primes:
             self.drafts.read(row.tokens)
+        self._queue(row)
+
+    def _queue(self, row: Row) -> None:
+        """Have a row wait for a slot; but first for another one, if that reads what both begin with."""
+        if row.primes and not row.gone:
+            if (leader := self._leader(row)) is not None:
+                self._reading[leader].append(row)
+                return
+            self._reading[row] = []
+        self.waiting.append(row)
+
+    def _leader(self, row: Row) -> Row | None:
+        """A row that is about to read more than a piece of what this one has yet to read, and not much else."""
+        tokens, known = tuple(row.tokens), None
+        for other in self._reading:
+            if other.lora is not row.lora:
+                continue
+            common = shared(tuple(other.tokens), tokens)
+            if common <= PIECE or 2 * common < len(other.tokens):
+                continue
+            if known is None:
+                _, known = self.cache.find(tokens, reader=row.lora)
+            if common - known > PIECE:
+                return other
+        return None
 
     def drop(self, row: Row) -> None:
         """Take a row out at the next step; what it has read so far is remembered."""
@@ -76,6 +101,8 @@ class Batch:
         row.gone = self._leaving = True
         if row.slot >= 0:
             self._due[row.slot] = -1  # what else is fed in its slot leads nowhere
+        for follower in self._reading.pop(row, ()):
+            self._queue(follower)
 
     def tell(self, row: Row) -> None:
         """Bring a row up to date with what has happened in its slot."""

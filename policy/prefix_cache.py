@@ -96,11 +96,11 @@ class PrefixCache:
             return [], 0
         path, length, count = [], 0, len(key)
         while length < count and (child := node.children.get(key[length])) is not None:
-            shared = _shared(child.tokens, key, length)
+            common = shared(child.tokens, key, length)
             path.append(child)
-            length += shared
+            length += common
             node = child
-            if shared < len(child.tokens):
+            if common < len(child.tokens):
                 break
         self._touch(node)
         return path, length
@@ -125,9 +125,9 @@ class PrefixCache:
         else:
             node, length = known, len(state)
         while length < len(key) and (child := node.children.get(key[length])) is not None:
-            shared = _shared(child.tokens, key, length)
-            node = child if shared == len(child.tokens) else self._split(child, shared)
-            length += shared
+            common = shared(child.tokens, key, length)
+            node = child if common == len(child.tokens) else self._split(child, common)
+            length += common
         if length < len(key):
             child = Node(key[length:], read(length, len(key)), node)
             node.children[key[length]] = child
@@ -175,7 +175,7 @@ class PrefixCache:
             del self._roots[root.name[0]]  # adapters come and go
 
 
-def _shared(edge: tuple[int, ...], key: tuple[int, ...], start: int) -> int:
+def shared(edge: tuple[int, ...], key: tuple[int, ...], start: int = 0) -> int:
     """How many tokens of an edge agree with key[start:]."""
     if edge == key[start : start + len(edge)]:
         return len(edge)
