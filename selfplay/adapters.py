@@ -19,7 +19,6 @@ from typing import Any
 from policy.base import Adaptable, BadPolicy, Policy
 from selfplay.files import lock
 
-_UNKNOWN = ""  # no key
 KEPT = 8  # adapters in a cache; those asked for longest ago go first
 
 
@@ -148,7 +147,8 @@ class Wardrobe:
     """Sees to it that a process changes its adapter only while nobody plays, and all who play wear the same.
 
     Args:
-        load: puts an adapter on; None is the base policy. Not called for the one worn already, first of all None.
+        load: puts an adapter on; None is the base policy. Not called for the one worn already, first of all None. If it
+            raises, the one before is still worn.
 
     Attributes:
         guests: how many play now.
@@ -167,7 +167,6 @@ class Wardrobe:
         async with self._changed:
             await self._changed.wait_for(lambda: self._worn == key or not self.guests)
             if self._worn != key:
-                self._worn = _UNKNOWN  # if that fails
                 await self._load(parcel)
                 self._worn = key
             self.guests += 1
