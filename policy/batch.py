@@ -66,29 +66,28 @@ class Batch:
             self.drafts.read(row.tokens)
         self._queue(row)
 
-    def _queue(self, row: Row) -> None:
+    def _queue(self, row: Row, has_waited: bool = False) -> None:
         """Have a row wait for a slot; but first for another one, if that reads what both begin with."""
         if row.primes and not row.gone:
-            if (leader := self._leader(row)) is not None:
+            if (leader := self._leader(row, has_waited)) is not None:
                 self._reading[leader].append(row)
                 return
             self._reading[row] = []
         self.waiting.append(row)
 
-    def _leader(self, row: Row) -> Row | None:
-        """A row that is about to read more than a piece of what this one has yet to read, and not much else."""
-        tokens, known = tuple(row.tokens), None
-        for other in self._reading:
-            if other.lora is not row.lora:
-                continue
-            common = shared(tuple(other.tokens), tokens)
-            if common <= PIECE or 2 * common < len(other.tokens):
-                continue
-            if known is None:
-                _, known = self.cache.find(tokens, reader=row.lora)
-            if common - known > PIECE:
-                return other
-        return None
+    def _leader(self, row: Row, has_waited: bool) -> Row | None:
+        """A row that is about to read more than a piece of what this one has yet to read, and not much else.
+
+        None for one that has waited for another in vain: the cache is too small.
+        """
+        shares = {other: shared(other.state, row.state) for other in self._reading if other.lora is row.lora}
+        leaders = [other for other, share in shares.items() if share > PIECE and 2 * share >= len(other.state)]
+        if not leaders:
+            return None
+        _, known = self.cache.find(row.state, reader=row.lora)
+        if has_waited and not known:
+            return None
+        return next((other for other in leaders if shares[other] - known > PIECE), None)
 
     def drop(self, row: Row) -> None:
         """Take a row out at the next step; what it has read so far is remembered."""
@@ -102,7 +101,7 @@ class Batch:
         if row.slot >= 0:
             self._due[row.slot] = -1  # what else is fed in its slot leads nowhere
         for follower in self._reading.pop(row, ()):
-            self._queue(follower)
+            self._queue(follower, has_waited=True)
 
     def tell(self, row: Row) -> None:
         """Bring a row up to date with what has happened in its slot."""

@@ -48,6 +48,18 @@ async def test_what_many_begin_with_is_read_once(policy: Transformer, tiny_folde
     assert texts(together) == texts(apart)
 
 
+async def test_a_cache_that_holds_nothing_is_waited_for_once(tiny_folder: Callable[..., Path]) -> None:
+    policy = Transformer(str(tiny_folder()), threads=1, max_thought_tokens=12, cache_mb=0)
+    batch = policy.decoder.scheduler.batch
+    rows = [reads([2] * 2 * PIECE + [3 + number]) for number in range(4)]
+    for row in rows:
+        batch.add(row)
+    assert list(batch.waiting) == rows[:1]
+    batch.drop(rows[0])
+    policy.close()
+    assert list(batch.waiting) == rows
+
+
 @pytest.mark.parametrize("who", [slice(0, 1), slice(1, 2), slice(0, 6), slice(0, 12)])
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.004])
 async def test_who_is_given_up_holds_nobody_up(policy: Transformer, who: slice, seconds: float) -> None:
