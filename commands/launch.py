@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from commands.errors import REFUSALS, BadInput, one_line
+from commands.errors import REFUSALS, BadInput, HeldInterrupts, one_line
 from commands.helping import explain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,10 +58,11 @@ def dispatch(arguments: Sequence[str]) -> int:
     name, *rest = arguments
     if name not in command_names():
         return fail(f"there is no command {name[:40]!r}; allowed: {', '.join(command_names())}")
-    return launch(name, importlib.import_module(f"commands.{name}"), rest)
+    with HeldInterrupts() as held:
+        return launch(name, importlib.import_module(f"commands.{name}"), rest, held)
 
 
-def launch(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
+def launch(name: str, command: ModuleType, arguments: Sequence[str], held: HeldInterrupts) -> int:
     """Run a command under Hydra. With -m the worst exit code of its jobs counts; Ctrl-C ends them all."""
     refusals: dict[str, None] = {}  # each said once, however many jobs of a sweep meet it
     try:
@@ -69,7 +70,7 @@ def launch(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
         options = _read_options(name, rest)
         if options.help:
             print(explain(name, options.overrides), end="\n\n", flush=True)
-        code = _under_hydra(name, options, lambda cfg: command.run(cfg, **words), refusals)
+        code = _under_hydra(name, options, lambda cfg: command.run(cfg, **words), refusals, held)
     except BrokenPipeError:
         # The reader of our output has left; nothing more may be flushed into the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -81,7 +82,9 @@ def launch(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
     return 2 if refusals else code
 
 
-def _under_hydra(name: str, options: Namespace, run: Callable[[Any], int], refusals: dict[str, None]) -> int:
+def _under_hydra(
+    name: str, options: Namespace, run: Callable[[Any], int], refusals: dict[str, None], held: HeldInterrupts
+) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
@@ -94,6 +97,7 @@ def _under_hydra(name: str, options: Namespace, run: Callable[[Any], int], refus
 
     def task(cfg: DictConfig) -> None:
         try:
+            held.release()
             codes.append(run(cfg))
         except BrokenPipeError as error:
             crashes.append(error)
@@ -101,7 +105,9 @@ def _under_hydra(name: str, options: Namespace, run: Callable[[Any], int], refus
             refusals[_reason(error)] = None
         except Exception as error:  # raised below: Hydra would print it its own way
             crashes.append(error)
-        _remove_empty(Path(HydraConfig.get().runtime.output_dir))
+        finally:
+            _remove_empty(Path(HydraConfig.get().runtime.output_dir))
+            held.hold()
         if codes[-1:] == [INTERRUPTED] and HydraConfig.get().mode == RunMode.MULTIRUN:
             sys.exit(INTERRUPTED)  # the jobs to come are not wanted either
 
