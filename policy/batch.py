@@ -36,6 +36,9 @@ class Batch:
         cache: keys and values by prefix; also remembers the reading of each state.
         drawing: what is drawn in the slots.
         speculate: most tokens of a row that are fed on the guess that they will be drawn.
+
+    Attributes:
+        following: rows that wait, not for a slot yet, but for another row to read what both begin with.
     """
 
     def __init__(self, trunk: Trunk, cache: PrefixCache, drawing: Drawing, speculate: int = 0) -> None:
@@ -45,7 +48,8 @@ class Batch:
         self.drafts = Drafts(trunk.slots, speculate)
         self.rows: list[Row] = []
         self.waiting: deque[Row] = deque()
-        self._reading: dict[Row, list[Row]] = {}  # those that prime, and who waits for one to use what it has read
+        self.following = 0
+        self._reading: dict[Row, list[Row]] = {}  # those that prime, and who follows them
         self._leaving = False  # is there a row that has gone and still has its slot?
         self._next_token = np.zeros(trunk.slots, dtype=np.int64)
         self._fed = np.zeros(trunk.slots, dtype=np.int64)
@@ -71,6 +75,7 @@ class Batch:
         if row.primes and not row.gone:
             if (leader := self._leader(row, has_waited)) is not None:
                 self._reading[leader].append(row)
+                self.following += 1
                 return
             self._reading[row] = []
         self.waiting.append(row)
@@ -101,6 +106,7 @@ class Batch:
         if row.slot >= 0:
             self._due[row.slot] = -1  # what else is fed in its slot leads nowhere
         for follower in self._reading.pop(row, ()):
+            self.following -= 1
             self._queue(follower, has_waited=True)
 
     def tell(self, row: Row) -> None:

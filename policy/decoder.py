@@ -65,9 +65,9 @@ class TreeDecoder:
 
     @property
     def rows(self) -> int:
-        """Sequences in the batch or waiting for a slot; from any thread, a moment ago."""
+        """Sequences in the batch or waiting; from any thread, a moment ago."""
         batch = self.scheduler.batch
-        return len(batch.rows) + len(batch.waiting)
+        return len(batch.rows) + len(batch.waiting) + batch.following
 
     @property
     def stopped(self) -> bool:

@@ -44,20 +44,19 @@ async def test_what_many_begin_with_is_read_once(policy: Transformer, tiny_folde
     assert policy.decoder.scheduler.trunk.fed < 4 * len(SHARED)  # of 12 times that
     other = Transformer(str(tiny_folder()), threads=1, max_thought_tokens=12, cache_mb=0)
     apart = [await ask(other, state) for state in STATES]
+    in_vain = await asyncio.gather(*(ask(other, state) for state in STATES))
     other.close()
-    assert texts(together) == texts(apart)
+    assert texts(together) == texts(apart) == texts(in_vain)
 
 
-async def test_a_cache_that_holds_nothing_is_waited_for_once(tiny_folder: Callable[..., Path]) -> None:
-    policy = Transformer(str(tiny_folder()), threads=1, max_thought_tokens=12, cache_mb=0)
+def test_a_cache_that_holds_nothing_is_waited_for_once(policy: Transformer) -> None:
     batch = policy.decoder.scheduler.batch
     rows = [reads([2] * 2 * PIECE + [3 + number]) for number in range(4)]
     for row in rows:
         batch.add(row)
-    assert list(batch.waiting) == rows[:1]
+    assert list(batch.waiting) == rows[:1] and batch.following == 3 and policy.decoder.rows == 4
     batch.drop(rows[0])
-    policy.close()
-    assert list(batch.waiting) == rows
+    assert list(batch.waiting) == rows and batch.following == 0 and policy.decoder.rows == 4
 
 
 @pytest.mark.parametrize("who", [slice(0, 1), slice(1, 2), slice(0, 6), slice(0, 12)])
@@ -76,23 +75,19 @@ async def test_who_is_given_up_holds_nobody_up(policy: Transformer, who: slice, 
     assert not batch._reading and not +batch._prompts
 
 
-class Lora:
-    """Another reader."""
-
-
 def reads(tokens: list[int], lora: Any = None) -> Row:
     return Row("", tuple(tokens), len(tokens), tokens, Partial((), 0.0, 0.0, 0), lora)
 
 
-@pytest.mark.parametrize(("leader", "follows"), [
-    (reads([2] * 2 * PIECE), True),
-    (reads([2] * PIECE + [3] * PIECE), False),  # what they share is one piece
-    (reads([2] * 2 * PIECE + [3] * 2 * PIECE), True),
-    (reads([2] * 2 * PIECE + [3] * (2 * PIECE + 1)), False),  # it would take longer than to read alone
-    (reads([2] * 2 * PIECE, Lora()), False),
+@pytest.mark.parametrize(("tokens", "lora", "follows"), [
+    ([2] * 2 * PIECE, None, True),
+    ([2] * PIECE + [3] * PIECE, None, False),  # what they share is one piece
+    ([2] * 2 * PIECE + [3] * 2 * PIECE, None, True),
+    ([2] * 2 * PIECE + [3] * (2 * PIECE + 1), None, False),  # it would take longer than to read alone
+    ([2] * 2 * PIECE, "another reader", False),
 ])
-def test_who_waits_for_whom(policy: Transformer, leader: Row, follows: bool) -> None:
-    batch, row = policy.decoder.scheduler.batch, reads([2] * 2 * PIECE + [4])
+def test_who_waits_for_whom(policy: Transformer, tokens: list[int], lora: Any, follows: bool) -> None:
+    batch, leader, row = policy.decoder.scheduler.batch, reads(tokens, lora), reads([2] * 2 * PIECE + [4])
     batch.add(leader)
     batch.add(row)
     assert list(batch.waiting) == [leader, row][: 1 if follows else 2]

@@ -128,7 +128,7 @@ async def test_at_the_end_those_who_think_answer_and_those_who_wait_are_refused(
                 await waiting
             assert refused.value.status_code == 503 and refused.value.code == "stopping"
             done, pieces = await whole, await chunks
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < 5  # long before settings.stop_within
             assert done.choices[0].message.content.isdecimal() and done.thinking["seconds"] < 15
             assert pieces[-1].choices[0].finish_reason == "stop"
         assert await asyncio.to_thread(served.process.wait, 10) == 0

@@ -69,7 +69,7 @@ def test_what_hangs_is_killed_in_time(workers: MathWorkers) -> None:
     started = time.monotonic()
     comparison = compare(HANGS, "1", workers=workers)
     assert (comparison.relation, comparison.reason) == (Relation.UNKNOWN, Reason.TIMEOUT)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 5
     assert compare(r"\sqrt8", r"2\sqrt2", workers=workers).ok
 
 
